@@ -1,0 +1,189 @@
+"""Queue, gap and arrival flow of every approach lane, one tick at a time.
+
+Cameras count what stands in view; loops are balanced in against out between the upstream
+loop and the stop line, corrected by what must be true when a loop is empty or covered;
+lanes without a working sensor follow an assumed flow bounded by probes.
+"""
+
+cdef enum:
+    UNSEEN = 0
+    LOOPS = 1
+    CAMERAS = 2
+
+#: A loop that is covered this long has a queue on it; one clear this long has none (s).
+cdef float COVERED_S = 2.0
+cdef float CLEAR_S = 3.0
+cdef float COVERED_SHARE = 0.95
+#: Seconds over which arrival flow is averaged.
+cdef float FLOW_AVERAGE_S = 240.0
+#: Extra time a stopping vehicle spends moving in a camera's view, averaged over all (s).
+cdef float STOPPING_EXTRA_S = 2.5
+#: What "no vehicle in sight" is told as (s).
+cdef float LONG_GAP_S = 99.0
+
+
+cdef class LaneTracker:
+    """Arrays are [approach lanes] unless noted; see `topis.estimation.estimator`."""
+
+    # IN
+    cdef const unsigned char[::1] seen_by
+    cdef const int[::1] camera_ptr, camera_sensor
+    cdef const float[::1] camera_weight
+    cdef const int[::1] stop_sensor, advance_sensor
+    cdef const float[::1] between_veh, transit_s, view_s, sat_flow_vps, assumed_vps
+    # INOUT
+    cdef float[::1] queue_veh, vehicles_veh, gap_s, flow_vps
+    cdef float[::1] between, beyond, transit, covered_s, clear_s
+    cdef float elapsed_s
+
+    def __init__(
+        self, *, seen_by, camera_ptr, camera_sensor, camera_weight, stop_sensor,
+        advance_sensor, between_veh, transit_s, view_s, sat_flow_vps, assumed_vps,
+        queue_veh, vehicles_veh, gap_s, flow_vps, between, beyond, transit, covered_s, clear_s,
+    ):
+        self.seen_by = seen_by
+        self.camera_ptr = camera_ptr
+        self.camera_sensor = camera_sensor
+        self.camera_weight = camera_weight
+        self.stop_sensor = stop_sensor
+        self.advance_sensor = advance_sensor
+        self.between_veh = between_veh
+        self.transit_s = transit_s
+        self.view_s = view_s
+        self.sat_flow_vps = sat_flow_vps
+        self.assumed_vps = assumed_vps
+        self.queue_veh = queue_veh
+        self.vehicles_veh = vehicles_veh
+        self.gap_s = gap_s
+        self.flow_vps = flow_vps
+        self.between = between
+        self.beyond = beyond
+        self.transit = transit
+        self.covered_s = covered_s
+        self.clear_s = clear_s
+        self.elapsed_s = 0.0
+
+    def update(self, const float[:, ::1] reading, const unsigned char[::1] green, float dt_s):
+        """One tick.
+
+        ``reading`` IN float32[sensors, 2]; ``green`` IN uint8[lanes], whether any signal of
+        the lane is green; ``dt_s`` IN time since the last tick, 0 for the first.
+        """
+        cdef int lane
+        cdef float gain
+        self.elapsed_s += dt_s
+        gain = dt_s / min(max(self.elapsed_s, 30.0), FLOW_AVERAGE_S)
+        with nogil:
+            for lane in range(green.shape[0]):
+                if self.seen_by[lane] == CAMERAS:
+                    self.by_camera(lane, reading, gain)
+                elif self.seen_by[lane] == LOOPS:
+                    self.by_loops(lane, reading, green[lane], dt_s, gain)
+                else:
+                    self.by_assumption(lane, green[lane], dt_s)
+
+    cdef int by_camera(
+        self, int lane, const float[:, ::1] reading, float gain
+    ) except -1 nogil:
+        cdef float vehicles = 0.0, stopped = 0.0
+        cdef int k, sensor
+        for k in range(self.camera_ptr[lane], self.camera_ptr[lane + 1]):
+            sensor = self.camera_sensor[k]
+            vehicles += self.camera_weight[k] * reading[sensor, 0]
+            stopped += self.camera_weight[k] * reading[sensor, 1]
+        self.vehicles_veh[lane] = vehicles
+        self.queue_veh[lane] = stopped
+        # Mean headway of what moves in view; a standing vehicle wants the green now.
+        if stopped > 0.5:
+            self.gap_s[lane] = 0.0
+        elif vehicles > 0.0:
+            self.gap_s[lane] = min(self.view_s[lane] / vehicles, LONG_GAP_S)
+        else:
+            self.gap_s[lane] = LONG_GAP_S
+        # Little's law on the moving vehicles: number in view = flow x time in view.
+        self.flow_vps[lane] += gain * (
+            (vehicles - stopped) / (self.view_s[lane] + STOPPING_EXTRA_S) - self.flow_vps[lane]
+        )
+        return 0
+
+    cdef int by_loops(
+        self, int lane, const float[:, ::1] reading, bint green, float dt_s, float gain,
+    ) except -1 nogil:
+        cdef int stop = self.stop_sensor[lane], advance = self.advance_sensor[lane]
+        cdef float out = reading[stop, 0], stop_share = reading[stop, 1]
+        cdef float into, share, arrived
+        if advance >= 0:
+            into = reading[advance, 0]
+            share = reading[advance, 1]
+        else:
+            into = out
+            share = stop_share
+        self.covered_s[lane] = self.covered_s[lane] + dt_s if share >= COVERED_SHARE else 0.0
+        self.clear_s[lane] = self.clear_s[lane] + dt_s if stop_share <= 0.0 else 0.0
+        arrived = out if self.covered_s[lane] >= COVERED_S else into
+        self.flow_vps[lane] += gain * (arrived / max(dt_s, 1e-3) - self.flow_vps[lane])
+        if advance >= 0:
+            self.transit[lane] += into - self.transit[lane] * min(
+                1.0, dt_s / self.transit_s[lane]
+            )
+            self.between[lane] = max(0.0, self.between[lane] + into - out)
+            if self.clear_s[lane] >= CLEAR_S:
+                # Nobody at the line: only who has just come over the upstream loop is left.
+                self.between[lane] = min(self.between[lane], self.transit[lane])
+            if stop_share >= COVERED_SHARE:
+                self.between[lane] = max(self.between[lane], 1.0)
+            if self.covered_s[lane] >= COVERED_S and not green:
+                self.between[lane] = self.between_veh[lane]
+            self.between[lane] = min(self.between[lane], self.between_veh[lane])
+        else:
+            self.between[lane] = 1.0 if stop_share >= COVERED_SHARE else min(out, 1.0)
+        # The queue reaches past the last loop: it grows unseen at the flow known before.
+        if self.covered_s[lane] >= COVERED_S:
+            self.beyond[lane] += self.flow_vps[lane] * dt_s
+        elif self.beyond[lane] > 0.0:
+            self.beyond[lane] += self.flow_vps[lane] * dt_s - into
+            if share <= 0.0 and green and self.clear_s[lane] >= CLEAR_S:
+                self.beyond[lane] = 0.0
+            self.beyond[lane] = max(self.beyond[lane], 0.0)
+        self.queue_veh[lane] = self.between[lane] + self.beyond[lane]
+        self.vehicles_veh[lane] = self.queue_veh[lane]
+        if share > 0.0 or stop_share > 0.0 or into > 0.0:
+            self.gap_s[lane] = 0.0
+        else:
+            self.gap_s[lane] = min(self.gap_s[lane] + dt_s, LONG_GAP_S)
+        return 0
+
+    cdef int by_assumption(self, int lane, bint green, float dt_s) except -1 nogil:
+        cdef float queue = self.queue_veh[lane] + self.assumed_vps[lane] * dt_s
+        if green:
+            queue = max(0.0, queue - self.sat_flow_vps[lane] * dt_s)
+        self.queue_veh[lane] = queue
+        self.vehicles_veh[lane] = queue
+        self.gap_s[lane] = 0.0 if queue > 0.5 else LONG_GAP_S
+        self.flow_vps[lane] = self.assumed_vps[lane]
+        return 0
+
+    def bound(
+        self, const int[::1] lane, const float[::1] distance_m, const float[::1] speed_mps,
+        float spacing_m,
+    ):
+        """Correct by probes. IN [reports]: approach lane, distance to the stop line, speed.
+
+        A standing probe has a queue ahead of it; one that drives freely has none behind
+        which it waits.
+        """
+        cdef int k, i
+        cdef float ahead
+        for k in range(lane.shape[0]):
+            i = lane[k]
+            if self.seen_by[i] == CAMERAS:
+                continue
+            ahead = distance_m[k] / spacing_m
+            if speed_mps[k] < 1.4:
+                if self.queue_veh[i] < ahead + 1.0:
+                    if self.seen_by[i] == LOOPS:
+                        self.beyond[i] = max(self.beyond[i], ahead + 1.0 - self.between[i])
+                    self.queue_veh[i] = ahead + 1.0
+            elif speed_mps[k] > 8.0 and self.seen_by[i] == UNSEEN:
+                self.queue_veh[i] = min(self.queue_veh[i], ahead)
+            self.vehicles_veh[i] = max(self.vehicles_veh[i], self.queue_veh[i])

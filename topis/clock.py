@@ -1,0 +1,14 @@
+"""The only place that reads a clock.
+
+Decisions never ask for the time: it is handed to them. Progress bars and the timing
+of stages use :func:`stopwatch_s`, which does not touch any result.
+"""
+
+from __future__ import annotations
+
+import time
+
+
+def stopwatch_s() -> float:
+    """Monotonic time in seconds, for durations only."""
+    return time.perf_counter()

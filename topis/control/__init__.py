@@ -1,0 +1,1 @@
+"""Control floor: `TrafficState` and `SignalState` to `Commands`."""

@@ -1,0 +1,140 @@
+"""Max-pressure control: the stage under the highest pressure gets the green.
+
+Pressure of a stage is what it would discharge: the queues of the lanes it serves, each
+at the rate the stage serves it, less where the road behind is full (Varaiya 2013,
+Transp. Res. C 36; normalised by storage after Gregoire et al. 2015, IEEE TCNS 2). Two
+variants:
+
+- acyclic: every few seconds the stage with the highest pressure; a change must be worth
+  the intergreen it costs (switching curve after Hsieh et al. 2017);
+- cyclic: stages in the shipped order, the cycle's green split by pressure (after Le et
+  al. 2015, Transp. Res. C 55).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topis.config import setting
+from topis.control.service import (
+    best_of_junction,
+    intergreen_ms,
+    pedestrian_stages,
+    service_table,
+)
+from topis.model.command import Commands
+from topis.model.network import Network
+from topis.model.state import SignalState, TrafficState
+from topis.units import JAM_SPACING_M, MS_PER_S
+
+
+@dataclass(frozen=True)
+class MaxPressureSettings:
+    """Tuned once on RESCO seeds 101-103; see docs/peers.md."""
+
+    interval_s: float = setting(5.0, 1, 60, "time between two decisions")
+    worth_s: float = setting(15.0, 1, 120, "a change is weighed over this time")
+    full_share: float = setting(0.8, 0, 1, "a road filled beyond this takes no more")
+    max_wait_s: float = setting(100.0, 30, 600, "a lane with a queue is served after this wait")
+    walk_wait_s: float = setting(100.0, 30, 600, "a crossing is served after this wait")
+
+
+class MaxPressure:
+    """Acyclic max-pressure with lost time weighed in."""
+
+    name = "max-pressure"
+
+    def __init__(self, network: Network, settings: MaxPressureSettings | None = None) -> None:
+        self._network = network
+        self._set = settings or MaxPressureSettings()
+        self._service = service_table(network)
+        self._lost_s = intergreen_ms(network) / MS_PER_S + 1.0
+        self._walk = pedestrian_stages(network)
+        self._next_ms = np.full(network.junctions, -1, dtype=np.int64)
+        self._target = np.full(network.junctions, -1, dtype=np.int32)
+        self._unserved_s = np.zeros(network.lanes, dtype=np.float32)
+        self._last_ms: int | None = None
+        self._roads = _RoadsBehind(network)
+
+    def decide(self, state: TrafficState, signals: SignalState) -> Commands:
+        """See `topis.control.protocol.Controller`."""
+        self._wait(state, signals)
+        pressure = self.stage_pressure(state)
+        due = (signals.coming < 0) & (state.time_ms >= self._next_ms)
+        target = self._choose(pressure, signals, state.time_ms)
+        self._target = np.where(due, target, self._target)
+        self._next_ms[due] = state.time_ms + int(self._set.interval_s * MS_PER_S)
+        return Commands(state.time_ms, self._target.copy())
+
+    def stage_pressure(self, state: TrafficState) -> NDArray[np.float64]:
+        """Vehicles each stage could discharge, float64[stages]."""
+        table, network = self._service, self._network
+        queue = np.nan_to_num(state.vehicles_veh)
+        free = self._roads.free(state, self._set.full_share)
+        return np.bincount(
+            table.stage,
+            queue[table.lane] * table.rate * free[table.lane],
+            minlength=network.stages,
+        )
+
+    def _choose(
+        self, pressure: NDArray[np.float64], signals: SignalState, now_ms: int
+    ) -> NDArray[np.int32]:
+        network, worth_s = self._network, self._set.worth_s
+        shown = signals.stage
+        own = np.where(shown >= 0, shown, network.junction_stage_ptr[:-1])
+        owner = network.stage_junction
+        local = np.arange(network.stages) - network.junction_stage_ptr[owner]
+        lost_s = self._lost_s[own[owner], local]
+        value = pressure * np.maximum(1.0 - lost_s / worth_s, 0.05)
+        is_own = np.arange(network.stages) == shown[owner]
+        value = np.where(is_own, pressure + 1e-6, value)
+        value += self._overdue(signals, now_ms)
+        return best_of_junction(network, value)
+
+    def _wait(self, state: TrafficState, signals: SignalState) -> None:
+        """Seconds each lane has had a queue and no stage that serves it."""
+        dt_s = 0.0 if self._last_ms is None else (state.time_ms - self._last_ms) / MS_PER_S
+        self._last_ms = state.time_ms
+        table = self._service
+        served = np.zeros(self._network.lanes, dtype=bool)
+        now_shown = np.zeros(self._network.stages, dtype=bool)
+        now_shown[signals.stage[(signals.stage >= 0) & (signals.coming < 0)]] = True
+        served[table.lane[now_shown[table.stage] & (table.rate >= 0.2)]] = True
+        waiting = np.nan_to_num(state.queue_veh) >= 1.0
+        self._unserved_s = np.where(waiting & ~served, self._unserved_s + dt_s, 0.0)
+
+    def _overdue(self, signals: SignalState, now_ms: int) -> NDArray[np.float64]:
+        """A large value for stages that serve a lane or a crossing that waited too long."""
+        table = self._service
+        late = np.maximum(self._unserved_s - self._set.max_wait_s, 0.0)
+        bonus = np.bincount(
+            table.stage, np.where(table.rate >= 0.2, late[table.lane], 0.0),
+            minlength=self._network.stages,
+        )
+        stage, group = self._walk
+        red_s = (now_ms - signals.group_since_ms[group]) / MS_PER_S
+        red_s = np.where(signals.group_code[group] == 0, red_s, 0.0)
+        np.add.at(bonus, stage, np.maximum(red_s - self._set.walk_wait_s, 0.0))
+        return 1e3 * bonus
+
+
+class _RoadsBehind:
+    """How much room there is behind the stop line of each lane."""
+
+    def __init__(self, network: Network) -> None:
+        signalised = np.flatnonzero(network.conn_group >= 0)
+        self._from_lane = network.conn_from_lane[signalised]
+        self._to_lane = network.conn_to_lane[signalised]
+        self._share = network.conn_share[signalised].astype(np.float64)
+        self._storage_veh = np.maximum(network.lane_length_m / JAM_SPACING_M, 1.0)
+        self._lanes = network.lanes
+
+    def free(self, state: TrafficState, full_share: float) -> NDArray[np.float64]:
+        """1 where every way on is open, 0 where all are full, float64[lanes]."""
+        full = np.nan_to_num(state.queue_veh) / self._storage_veh
+        blocked = (full[self._to_lane] >= full_share).astype(np.float64)
+        return 1.0 - np.bincount(self._from_lane, self._share * blocked, minlength=self._lanes)

@@ -1,0 +1,57 @@
+"""Controllers by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from topis.control.actuated import Actuated, ActuatedSettings
+from topis.control.max_pressure import MaxPressure, MaxPressureSettings
+from topis.control.protocol import Controller
+from topis.control.shipped import Shipped
+from topis.errors import InputError
+from topis.model.network import Network
+
+
+@dataclasses.dataclass(frozen=True)
+class _NoSettings:
+    """For controllers without any."""
+
+
+_Maker = Callable[[Network, Any], Controller]
+_CONTROLLERS: dict[str, tuple[type, _Maker, str]] = {
+    "shipped": (_NoSettings, lambda n, _: Shipped(n), "the programs as they are"),
+    "actuated": (ActuatedSettings, Actuated, "gap-out and max-out on our sensors"),
+    "max-pressure": (MaxPressureSettings, MaxPressure, "acyclic max-pressure, lost time weighed"),
+}
+
+
+def controller_names() -> dict[str, str]:
+    """Name and one line of explanation of every controller."""
+    return {name: text for name, (_, _, text) in _CONTROLLERS.items()}
+
+
+def make_controller(
+    name: str, network: Network, settings: Mapping[str, float] | None = None
+) -> Controller:
+    """Build a controller with some of its settings changed.
+
+    Raises
+    ------
+    InputError
+        Unknown name or setting, value not finite or out of range.
+    """
+    if name not in _CONTROLLERS:
+        raise InputError(f"controller {name!r} is unknown; choose one of {', '.join(_CONTROLLERS)}")
+    kind, maker, _ = _CONTROLLERS[name]
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    for key, value in (settings or {}).items():
+        if key not in fields:
+            known = ", ".join(fields) or "none"
+            raise InputError(f"controller {name}: setting {key!r} is unknown; known are {known}")
+        low, high = fields[key].metadata["low"], fields[key].metadata["high"]
+        if not math.isfinite(value) or not low <= value <= high:
+            raise InputError(f"controller {name}: {key} is {value}; give {low} to {high}")
+    return maker(network, kind(**(settings or {})))

@@ -1,0 +1,108 @@
+"""Which lanes each stage serves, and how well: the table all controllers share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topis.model.lamp import PRIORITY, is_green
+from topis.model.network import NOT_MOTOR, PEDESTRIAN, Network
+
+#: Discharge of a permissive connection relative to one with priority, where nothing is
+#: known of the traffic it gives way to.
+PERMISSIVE_RATE = 0.5
+#: A stage serves a lane well from this share of its saturation flow on.
+WELL_SERVED = 0.55
+
+
+@dataclass(frozen=True)
+class Service:
+    """Pairs of (stage, lane), sorted by stage.
+
+    ``stage`` int32[n], ``lane`` int32[n] (network lane), ``rate`` float32[n]: share of the
+    lane's saturation flow that the stage lets go. A shared lane whose first vehicle may
+    not go is blocked by it, so a lane of which only a share p of the traffic is served
+    gets p squared. ``ptr`` int32[stages + 1].
+    """
+
+    ptr: NDArray[np.int32]
+    stage: NDArray[np.int32]
+    lane: NDArray[np.int32]
+    rate: NDArray[np.float32]
+
+
+def service_table(network: Network) -> Service:
+    """Compile the table of a network."""
+    ptr, conn, code = network.conn_stage_code
+    stage_of = np.repeat(np.arange(network.stages), np.diff(ptr))
+    lane_of = network.conn_from_lane[conn]
+    motor = network.lane_use[lane_of] != NOT_MOTOR
+    key = (stage_of.astype(np.int64) * network.lanes + lane_of)[motor]
+    share = network.conn_share[conn][motor].astype(np.float64)
+    rate = np.where(code[motor] == PRIORITY, 1.0, PERMISSIVE_RATE)
+    pairs, inverse = np.unique(key, return_inverse=True)
+    served = np.bincount(inverse, share, minlength=len(pairs))
+    weighted = np.bincount(inverse, share * rate, minlength=len(pairs))
+    stage = (pairs // max(network.lanes, 1)).astype(np.int32)
+    # mean rate of what is served, times the square of the share that is served
+    value = (weighted / np.maximum(served, 1e-9)) * np.minimum(served, 1.0) ** 2
+    return Service(
+        ptr=np.searchsorted(stage, np.arange(network.stages + 1)).astype(np.int32),
+        stage=stage,
+        lane=(pairs % max(network.lanes, 1)).astype(np.int32),
+        rate=value.astype(np.float32),
+    )
+
+
+def intergreen_ms(network: Network) -> NDArray[np.int32]:
+    """Time from end of the first green of one stage to start of another, int32[stages, most].
+
+    Row: stage shown; column: local number of the stage that follows. What the guard will
+    need, computed from the same conflicts; used to weigh a change, never to time lamps.
+    """
+    most = int(np.diff(network.junction_stage_ptr).max(initial=1))
+    table = np.zeros((network.stages, most), dtype=np.int32)
+    owner = np.repeat(np.arange(network.groups), np.diff(network.conflict_ptr))
+    for junction in range(network.junctions):
+        first, last = network.junction_stage_ptr[junction : junction + 2]
+        low, high = network.junction_group_ptr[junction : junction + 2]
+        pairs = slice(*network.conflict_ptr[[low, high]])
+        i, j = owner[pairs] - low, network.conflict_idx[pairs] - low
+        clear = network.conflict_intergreen_ms[pairs]
+        yellow = network.group_yellow_ms[low:high]
+        green = [is_green(network.stage_codes(s)) for s in range(first, last)]
+        for a in range(last - first):
+            for b in range(last - first):
+                if a == b:
+                    continue
+                ends, starts = green[a] & ~green[b], green[b] & ~green[a]
+                needed = clear[ends[i] & starts[j]]
+                table[first + a, b] = max(
+                    int(needed.max(initial=0)), int(yellow[ends].max(initial=0))
+                )
+    return table
+
+
+def pedestrian_stages(network: Network) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Pairs (stage, pedestrian group green in it), both int32[n]."""
+    stages, groups = [], []
+    for stage in range(network.stages):
+        low = int(network.junction_group_ptr[network.stage_junction[stage]])
+        green = np.flatnonzero(is_green(network.stage_codes(stage))) + low
+        walking = green[network.group_kind[green] == PEDESTRIAN]
+        stages += [stage] * len(walking)
+        groups += walking.tolist()
+    return np.array(stages, dtype=np.int32), np.array(groups, dtype=np.int32)
+
+
+def best_of_junction(
+    network: Network, value: NDArray[np.floating]  # type: ignore[type-arg]
+) -> NDArray[np.int32]:
+    """Stage with the highest value at each junction (the first of equals), int32[junctions]."""
+    starts = network.junction_stage_ptr[:-1]
+    top = np.maximum.reduceat(value, starts)
+    is_top = value == top[network.stage_junction]
+    number = np.where(is_top, np.arange(network.stages), network.stages)
+    return np.minimum.reduceat(number, starts).astype(np.int32)

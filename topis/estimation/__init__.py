@@ -1,0 +1,1 @@
+"""Estimation floor: `Observation` to `TrafficState`."""

@@ -1,0 +1,221 @@
+"""Readings to a `TrafficState`: which sensors tell of which lane, and what follows.
+
+The arithmetic is `topis._core.lane_tracker`; here the network and the sensors are
+compiled into its arrays once, and each tick is one call.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topis._core.lane_tracker import LaneTracker
+from topis.model.lamp import is_green
+from topis.model.network import Network
+from topis.model.observation import CAMERA, LOOP_ADVANCE, LOOP_STOP_LINE, Observation, SensorTable
+from topis.model.state import TrafficState
+from topis.units import BASE_SAT_FLOW_VPS, JAM_SPACING_M, MS_PER_S
+
+UNSEEN, LOOPS, CAMERAS = 0, 1, 2
+#: A lane nobody looks at is taken to run at this share of its shipped capacity.
+ASSUMED_SATURATION = 0.6
+
+
+class Estimator:
+    """Estimates every approach lane from the sensors of a layout.
+
+    ``lanes`` int32[n]: the approach lanes, in the order of the internal arrays.
+    """
+
+    def __init__(self, network: Network, sensors: SensorTable) -> None:
+        self.network = network
+        self.lanes = network.approach_lanes
+        count = len(self.lanes)
+        self._of_lane = np.full(network.lanes, -1, dtype=np.int32)
+        self._of_lane[self.lanes] = np.arange(count, dtype=np.int32)
+        cameras = _camera_table(network, sensors, self._of_lane, count)
+        stop = _loop_of_lane(sensors, LOOP_STOP_LINE, self._of_lane, count)
+        advance = _loop_of_lane(sensors, LOOP_ADVANCE, self._of_lane, count)
+        seen_by = np.where(stop >= 0, LOOPS, UNSEEN)
+        seen_by[np.diff(cameras[0]) > 0] = CAMERAS
+        length_m = network.lane_length_m[self.lanes]
+        speed_mps = network.link_speed_mps[network.lane_link[self.lanes]]
+        between_m = np.where(
+            advance >= 0, length_m - sensors.start_m[advance], np.float32(JAM_SPACING_M)
+        ) if len(sensors) else np.full(count, JAM_SPACING_M)
+        view_m = _view_m(sensors, cameras, length_m)
+
+        def floats(value: float | NDArray[np.floating]) -> NDArray[np.float32]:  # type: ignore[type-arg]
+            return np.ascontiguousarray(np.broadcast_to(value, count), dtype=np.float32)
+
+        self._seen_by = seen_by.astype(np.uint8)
+        self._queue, self._vehicles, self._flow = (np.zeros(count, np.float32) for _ in range(3))
+        self._gap = np.full(count, 99.0, dtype=np.float32)
+        view = np.where(seen_by == CAMERAS, view_m, length_m) / JAM_SPACING_M
+        self._view_veh = np.maximum(view, 1.0).astype(np.float32)
+        confidence = np.array([0.1, 0.8, 0.95], dtype=np.float32)[seen_by]
+        self._tracker = LaneTracker(
+            seen_by=self._seen_by,
+            camera_ptr=cameras[0],
+            camera_sensor=cameras[1],
+            camera_weight=cameras[2],
+            stop_sensor=stop,
+            advance_sensor=advance,
+            between_veh=floats(between_m / JAM_SPACING_M + 0.5),
+            transit_s=floats(np.maximum(between_m / np.maximum(speed_mps, 1.0), 1.0)),
+            view_s=floats(np.maximum(view_m / np.maximum(speed_mps, 1.0), 1.0)),
+            sat_flow_vps=floats(BASE_SAT_FLOW_VPS),
+            assumed_vps=floats(ASSUMED_SATURATION * _shipped_capacity_vps(network, self.lanes)),
+            queue_veh=self._queue,
+            vehicles_veh=self._vehicles,
+            gap_s=self._gap,
+            flow_vps=self._flow,
+            between=floats(0.0).copy(),
+            beyond=floats(0.0).copy(),
+            transit=floats(0.0).copy(),
+            covered_s=floats(0.0).copy(),
+            clear_s=floats(0.0).copy(),
+        )
+        self._confidence = self._spread(confidence, 0.0)
+        self._view = self._spread(self._view_veh, np.nan)
+        self._lane_groups = _lane_groups(network, self.lanes)
+        self._last_ms: int | None = None
+
+    def update(self, observation: Observation, group_green: NDArray[np.bool_]) -> TrafficState:
+        """Take in one tick's readings.
+
+        ``group_green`` bool[groups]: what the signals showed while they were taken.
+        """
+        now_ms = observation.time_ms
+        dt_s = 0.0 if self._last_ms is None else (now_ms - self._last_ms) / MS_PER_S
+        self._last_ms = now_ms
+        lane_of, group_of = self._lane_groups
+        green = np.zeros(len(self.lanes), dtype=np.uint8)
+        green[lane_of[group_green[group_of]]] = 1
+        # A dead sensor reads NaN; the lanes it leaves unseen were compiled so.
+        self._tracker.update(np.nan_to_num(observation.reading), green, dt_s)
+        self._take_probes(observation)
+        return TrafficState(
+            time_ms=now_ms,
+            queue_veh=self._spread(self._queue, np.nan),
+            vehicles_veh=self._spread(self._vehicles, np.nan),
+            view_veh=self._view,
+            gap_s=self._spread(self._gap, np.nan),
+            flow_vps=self._spread(self._flow, np.nan),
+            confidence=self._confidence,
+        )
+
+    def _take_probes(self, observation: Observation) -> None:
+        probes = observation.probes
+        if not len(probes.lane):
+            return
+        lane = self._of_lane[probes.lane]
+        known = np.flatnonzero(lane >= 0)
+        if len(known):
+            distance_m = self.network.lane_length_m[probes.lane[known]] - probes.offset_m[known]
+            self._tracker.bound(
+                lane[known], distance_m.astype(np.float32), probes.speed_mps[known], JAM_SPACING_M
+            )
+
+    def _spread(self, values: NDArray[np.float32], other: float) -> NDArray[np.float32]:
+        """Approach-lane values on all lanes of the network."""
+        out = np.full(self.network.lanes, other, dtype=np.float32)
+        out[self.lanes] = values
+        return out
+
+
+def _loop_of_lane(
+    sensors: SensorTable, kind: int, of_lane: NDArray[np.int32], count: int
+) -> NDArray[np.int32]:
+    out = np.full(count, -1, dtype=np.int32)
+    which = np.flatnonzero((sensors.kind == kind) & sensors.alive)
+    out[of_lane[sensors.lane[which]]] = which
+    return out
+
+
+def _camera_table(
+    network: Network, sensors: SensorTable, of_lane: NDArray[np.int32], count: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+    """Per approach lane its cameras: (ptr, sensor, weight).
+
+    A camera on the road before a short approach tells of all the lanes it leads to; its
+    vehicles are shared out evenly among them.
+    """
+    per_lane: list[list[tuple[int, float]]] = [[] for _ in range(count)]
+    for sensor in np.flatnonzero((sensors.kind == CAMERA) & sensors.alive).tolist():
+        own = int(of_lane[sensors.lane[sensor]])
+        targets = [own] if own >= 0 else _lanes_ahead(network, int(sensors.lane[sensor]), of_lane)
+        for lane in targets:
+            per_lane[lane].append((sensor, 1.0 / len(targets)))
+    # A lane must have a camera on itself; one that only sees the road before tells nothing.
+    own_lane = [
+        [pair for pair in pairs] if any(of_lane[sensors.lane[s]] == i for s, _ in pairs) else []
+        for i, pairs in enumerate(per_lane)
+    ]
+    ptr = np.concatenate(([0], np.cumsum([len(p) for p in own_lane]))).astype(np.int32)
+    flat = [pair for pairs in own_lane for pair in pairs]
+    return (
+        ptr,
+        np.array([s for s, _ in flat], dtype=np.int32),
+        np.array([w for _, w in flat], dtype=np.float32),
+    )
+
+
+def _lanes_ahead(network: Network, lane: int, of_lane: NDArray[np.int32]) -> list[int]:
+    """Approach lanes reached from an upstream lane, going on over unsignalised nodes."""
+    seen, front, found = {lane}, [lane], []
+    while front:
+        following = [
+            int(to)
+            for here in front
+            for to in network.conn_to_lane[
+                network.lane_conn_ptr[here] : network.lane_conn_ptr[here + 1]
+            ]
+            if int(to) not in seen
+        ]
+        seen.update(following)
+        found += [int(of_lane[to]) for to in following if of_lane[to] >= 0]
+        front = [to for to in following if of_lane[to] < 0] if not found else []
+    return sorted(set(found))
+
+
+def _view_m(
+    sensors: SensorTable,
+    cameras: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]],
+    length_m: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """How far back the cameras of each lane see (m)."""
+    ptr, sensor, _ = cameras
+    view = length_m.copy()
+    reach = sensors.distance_m + sensors.end_m - sensors.start_m
+    for lane in np.flatnonzero(np.diff(ptr)).tolist():
+        view[lane] = reach[sensor[ptr[lane] : ptr[lane + 1]]].max()
+    return view
+
+
+def _lane_groups(
+    network: Network, lanes: NDArray[np.int32]
+) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
+    """Pairs (approach lane number, signal group) over the signalised connections."""
+    number = np.full(network.lanes, -1, dtype=np.intp)
+    number[lanes] = np.arange(len(lanes))
+    signalised = (network.conn_group >= 0) & (number[network.conn_from_lane] >= 0)
+    return number[network.conn_from_lane[signalised]], network.conn_group[signalised]
+
+
+def _shipped_capacity_vps(network: Network, lanes: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Saturation flow times the share of green each lane has in the active program."""
+    green_share = np.zeros(network.groups)
+    for junction, program in enumerate(network.junction_program):
+        first, last = network.program_stage_ptr[program : program + 2]
+        low = network.junction_group_ptr[junction]
+        for k in range(first, last):
+            codes = network.stage_codes(int(network.program_stage[k]))
+            share = network.program_split_ms[k] / network.program_cycle_ms[program]
+            green_share[low : low + len(codes)] += share * is_green(codes)
+    best = np.zeros(network.lanes)
+    signalised = network.conn_group >= 0
+    np.maximum.at(
+        best, network.conn_from_lane[signalised], green_share[network.conn_group[signalised]]
+    )
+    return BASE_SAT_FLOW_VPS * np.minimum(best[lanes], 1.0)

@@ -1,0 +1,1 @@
+"""Ingest floor: source files to the model. Control never imports from here."""

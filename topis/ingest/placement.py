@@ -1,0 +1,134 @@
+"""Where a sensing layout puts its sensors on a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from topis.config import SensingLayout
+from topis.model.network import NOT_MOTOR, TURNAROUND, Network
+from topis.model.observation import CAMERA, KIND_NAMES, LOOP_ADVANCE, LOOP_STOP_LINE, SensorTable
+
+#: A vehicle stands with its front about 1 m from the line: a loop here lies under it.
+STOP_LINE_SETBACK_M = 3.0
+#: An advance loop closer than this to the stop-line loop would tell nothing new.
+LEAST_LOOP_SPACING_M = 8.0
+#: A sensor lies at least this far from the ends of its lane.
+LANE_MARGIN_M = 0.1
+
+
+@dataclass
+class _Draft:
+    kind: list[int] = field(default_factory=list)
+    lane: list[int] = field(default_factory=list)
+    junction: list[int] = field(default_factory=list)
+    start_m: list[float] = field(default_factory=list)
+    end_m: list[float] = field(default_factory=list)
+    distance_m: list[float] = field(default_factory=list)
+
+    def add(
+        self, kind: int, lane: int, junction: int, start_m: float, end_m: float, distance_m: float
+    ) -> None:
+        self.kind.append(kind)
+        self.lane.append(lane)
+        self.junction.append(junction)
+        self.start_m.append(start_m)
+        self.end_m.append(end_m)
+        self.distance_m.append(distance_m)
+
+
+def place_sensors(network: Network, layout: SensingLayout, seed: int) -> SensorTable:
+    """Sensors of a layout, drawn by seed: deterministic for (network, layout, seed)."""
+    rng = np.random.default_rng([seed, 0x70B15])
+    with_camera = np.zeros(network.junctions, dtype=bool)
+    cameras = round(layout.camera_junction_share * network.junctions)
+    with_camera[rng.permutation(network.junctions)[:cameras]] = True
+    approaches = np.unique(network.lane_link[network.approach_lanes])
+    looped = set(_draw_approaches(network, approaches, layout.loop_approach_share, rng))
+    draft = _Draft()
+    for lane in network.approach_lanes.tolist():
+        link = int(network.lane_link[lane])
+        junction = int(network.link_junction[link])
+        if with_camera[junction]:
+            _add_camera(draft, network, lane, junction, layout.camera_view_m)
+        elif link in looped:
+            _add_loops(draft, network, lane, junction, layout.advance_m)
+    before = _RoadBefore(network)
+    for link in approaches.tolist():
+        junction = int(network.link_junction[link])
+        if with_camera[junction]:
+            _look_past(draft, network, before, link, junction, layout.camera_view_m)
+    count = len(draft.kind)
+    alive = np.ones(count, dtype=bool)
+    alive[rng.permutation(count)[: round(layout.dead_share * count)]] = False
+    return SensorTable(
+        ids=tuple(
+            f"topis.{KIND_NAMES[kind]}.{network.lane_ids[lane]}"
+            for kind, lane in zip(draft.kind, draft.lane, strict=True)
+        ),
+        kind=np.array(draft.kind, dtype=np.uint8),
+        lane=np.array(draft.lane, dtype=np.int32),
+        junction=np.array(draft.junction, dtype=np.int32),
+        start_m=np.array(draft.start_m, dtype=np.float32),
+        end_m=np.array(draft.end_m, dtype=np.float32),
+        distance_m=np.array(draft.distance_m, dtype=np.float32),
+        alive=alive,
+        probe_share=layout.probe_share,
+        research_only=layout.research_only,
+    )
+
+
+def _draw_approaches(
+    network: Network, approaches: np.ndarray, share: float, rng: np.random.Generator
+) -> list[int]:
+    return [int(a) for a in rng.permutation(approaches)[: round(share * len(approaches))]]
+
+
+def _add_camera(draft: _Draft, network: Network, lane: int, junction: int, view_m: float) -> None:
+    length = float(network.lane_length_m[lane])
+    draft.add(CAMERA, lane, junction, max(0.0, length - view_m), length, 0.0)
+
+
+def _add_loops(draft: _Draft, network: Network, lane: int, junction: int, advance_m: float) -> None:
+    length = float(network.lane_length_m[lane])
+    stop = max(length - STOP_LINE_SETBACK_M, length / 2)
+    draft.add(LOOP_STOP_LINE, lane, junction, stop, stop, 0.0)
+    advance = max(length - advance_m, min(LANE_MARGIN_M, length / 4))
+    if stop - advance >= LEAST_LOOP_SPACING_M:
+        draft.add(LOOP_ADVANCE, lane, junction, advance, advance, 0.0)
+
+
+class _RoadBefore:
+    """Finds the one road that leads into a link, if it leads nowhere else and has no signal."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.by_target = np.argsort(network.move_to_link, kind="stable")
+        targets = network.move_to_link[self.by_target]
+        self.ptr = np.searchsorted(targets, np.arange(network.links + 1))
+
+    def __call__(self, link: int) -> int:
+        network = self.network
+        moves = self.by_target[self.ptr[link] : self.ptr[link + 1]]
+        if (network.move_junction[moves] >= 0).any():
+            return -1
+        moves = moves[network.move_turn[moves] != TURNAROUND]
+        return int(network.move_from_link[moves[0]]) if len(moves) == 1 else -1
+
+
+def _look_past(
+    draft: _Draft, network: Network, before: _RoadBefore, link: int, junction: int, view_m: float
+) -> None:
+    """Where an approach is shorter than the view, the camera sees on into the road before it."""
+    seen_m = float(network.link_length_m[link])
+    upstream = before(link)
+    while seen_m < view_m and upstream >= 0 and network.link_junction[upstream] < 0:
+        for lane in range(network.link_lane_ptr[upstream], network.link_lane_ptr[upstream + 1]):
+            if network.lane_use[lane] != NOT_MOTOR:
+                length = float(network.lane_length_m[lane])
+                draft.add(
+                    CAMERA, lane, junction, max(0.0, length - (view_m - seen_m)), length, seen_m
+                )
+        seen_m += float(network.link_length_m[upstream])
+        upstream = before(upstream)

@@ -1,0 +1,1 @@
+"""Ground floor: what the engine talks about, and the checks on it."""

@@ -1,0 +1,47 @@
+"""`TrafficState` and `SignalState`: all that a decision may look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+F4 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TrafficState:
+    """Estimates of one tick. Arrays are [lanes] of the network; NaN where unknown.
+
+    ``queue_veh``: vehicles waiting for or slowed by the signal. ``vehicles_veh``: all
+    vehicles the sensors attribute to the approach (queue included). ``view_veh``: how
+    many would fit in the stretch that is seen. ``gap_s``: time since a vehicle was last
+    seen where it would still want this green. ``flow_vps``: arrivals, smoothed over some
+    minutes. ``confidence``: 1 seen by a working sensor, 0 assumed.
+    """
+
+    time_ms: int
+    queue_veh: F4
+    vehicles_veh: F4
+    view_veh: F4
+    gap_s: F4
+    flow_vps: F4
+    confidence: F4
+
+
+@dataclass(frozen=True)
+class SignalState:
+    """What the signals do, as the guard knows it. Arrays are [junctions].
+
+    ``stage``: shown now (-1: none of the known stages, e.g. under local control);
+    ``coming``: the stage being changed to, -1 if none; ``since_ms``: when ``stage``
+    began; ``group_code`` uint8[groups], ``group_since_ms`` int64[groups]: lamp of each
+    group and since when it is green, yellow or red.
+    """
+
+    stage: NDArray[np.int32]
+    coming: NDArray[np.int32]
+    since_ms: NDArray[np.int64]
+    group_code: NDArray[np.uint8]
+    group_since_ms: NDArray[np.int64]

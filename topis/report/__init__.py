@@ -1,0 +1,1 @@
+"""From finished run folders to numbers, pictures and a page."""

@@ -1,0 +1,367 @@
+"""One self-contained page about a set of runs: no script, no font, no request to anywhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from topis.errors import InputError
+from topis.report.comparison import (
+    Row,
+    compare,
+    format_cell,
+    format_change,
+    shown_columns,
+)
+from topis.report.measures import Measures, write_text
+
+MAX_CORRIDORS = 4
+RESEARCH_BANNER = "Ideal sensing: research only, no city has it."
+
+_CSS = """
+:root{color-scheme:light dark;--ink:#1d2430;--soft:#5b6573;--page:#f6f7f9;--card:#fff;
+--line:#d9dee5;--mark:#0b5cad;--warn:#7a3b00;--warnbg:#fff1dc}
+@media(prefers-color-scheme:dark){:root{--ink:#e8ebf0;--soft:#a3adba;--page:#14181e;
+--card:#1d232b;--line:#38414d;--mark:#7db8f5;--warn:#ffd9a0;--warnbg:#4a3007}}
+*{box-sizing:border-box}
+body{margin:0;background:var(--page);color:var(--ink);
+font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
+main{max-width:54rem;margin:0 auto;padding:1.25rem 1rem 3rem}
+h1{font-size:1.6rem;line-height:1.25;margin:.2rem 0 .8rem}
+h2{font-size:1.15rem;margin:2.2rem 0 .6rem}
+p{margin:.5rem 0}
+.kicker,.note,figcaption,small{color:var(--soft)}
+.kicker{margin:0;font-size:.95rem}
+.headline{font-size:1.15rem;border-left:4px solid var(--mark);padding:.1rem 0 .1rem .8rem}
+.banner{background:var(--warnbg);color:var(--warn);border:1px solid currentColor;
+border-radius:.5rem;padding:.6rem .9rem;font-weight:600;margin:.8rem 0}
+.wide{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:.5rem}
+table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.95rem}
+th,td{padding:.4rem .7rem;text-align:right;vertical-align:top;border-top:1px solid var(--line);
+white-space:nowrap}
+thead th{border-top:0}
+th:first-child{text-align:left;font-weight:500;position:sticky;left:0;background:var(--card)}
+thead th{font-weight:650}
+td small{display:block;font-size:.85em}
+figure{margin:1.2rem 0}
+.picture{background:#fff;border:1px solid var(--line);border-radius:.5rem;padding:.6rem}
+.picture svg{display:block;width:100%;height:auto;max-width:48rem;margin:0 auto}
+figcaption,.note{font-size:.9rem}
+figcaption{margin-top:.45rem}
+dl{display:grid;grid-template-columns:minmax(7rem,max-content) 1fr;gap:.25rem 1rem;margin:0}
+dt{color:var(--soft)}
+dd{margin:0;overflow-wrap:anywhere}
+@media print{:root{--ink:#000;--soft:#444;--page:#fff;--card:#fff;--line:#bbb;--warn:#000;
+--warnbg:#fff}body{font-size:11pt}main{max-width:none;padding:0}.wide{overflow:visible}
+th,td{white-space:normal}
+figure,table,.banner{break-inside:avoid}h2{break-after:avoid}}
+"""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure on the page: SVG text (trusted), heading, caption and what it shows in words."""
+
+    svg: str
+    title: str
+    caption: str
+    alt: str
+
+
+def draw_pictures(
+    measures: Sequence[Measures],
+    folders: Sequence[str | os.PathLike[str]] = (),
+    links: Sequence[Sequence[tuple[float, float]]] = (),
+) -> list[Picture]:
+    """Draw every figure the runs have data for.
+
+    `folders` are the run folders in the order of `measures`; without them there are no
+    time-space diagrams. `links` are polylines (x_m, y_m) for the map.
+    """
+    from topis.report import figures
+
+    rows = compare(measures)
+    names = ", ".join(row.controller for row in rows)
+    pictures = [
+        Picture(
+            figures.delay_bars(rows),
+            "Mean delay",
+            "Time lost per demanded vehicle. Whiskers: 95 % interval of the mean over the seeds.",
+            f"Bar chart of mean delay per vehicle for {names}; numbers are in the table.",
+        ),
+        Picture(
+            figures.delay_distribution(measures),
+            "Who waits how long",
+            "Share of vehicles that lost at most so much time. Further left is better; the "
+            "top right end of a line is the vehicle that fared worst.",
+            f"Cumulative distribution of delay per vehicle for {names}.",
+        ),
+        Picture(
+            figures.queue_over_time(measures),
+            "Queue over time",
+            "Vehicles standing in the network, mean of each interval. Band: least and most of "
+            "the seeds.",
+            f"Number of standing vehicles over time for {names}.",
+        ),
+    ]
+    if any(run.junctions for run in measures):
+        pictures.append(
+            Picture(
+                figures.delay_map(measures, links),
+                "Where time is lost",
+                "Signalised junctions; darker and larger means more seconds lost per vehicle on "
+                "the way in. One scale for all controllers; hollow: no vehicle came.",
+                f"Map of delay per vehicle at each junction, one panel each for {names}.",
+            )
+        )
+    first_runs: dict[str, tuple[Measures, str | os.PathLike[str]]] = {}
+    if folders:
+        for run, folder in zip(measures, folders, strict=True):
+            known = first_runs.get(run.controller)
+            if known is None or run.seed < known[0].seed:
+                first_runs[run.controller] = (run, folder)
+    for run, folder in list(first_runs.values())[:MAX_CORRIDORS]:
+        svg = figures.time_space(Path(folder), name=f"corridor{len(pictures)}")
+        if svg is not None:
+            pictures.append(
+                Picture(
+                    svg,
+                    f"Corridor under {run.controller}",
+                    f"Vehicles along the corridor and the lamps at its stop lines, seed "
+                    f"{run.seed}. A steep unbroken line is a vehicle that did not have to stop.",
+                    f"Time-space diagram of the corridor under {run.controller}.",
+                )
+            )
+    return pictures
+
+
+def headline(rows: Sequence[Row]) -> list[str]:
+    """Say in a sentence per controller what happened to delay."""
+    reference = next(row for row in rows if row.reference)
+    if len(rows) == 1:
+        return [f"{reference.controller}: {_delay(reference)} over {_seeds(reference)}."]
+    return [_sentence(row, reference.controller) for row in rows if not row.reference]
+
+
+def write_report(
+    out_dir: str | os.PathLike[str],
+    measures: Iterable[Measures],
+    pictures: Sequence[Picture] = (),
+    *,
+    title: str | None = None,
+    notes: Sequence[str] = (),
+) -> Path:
+    """Write `report.html` into `out_dir` in one piece and return its path.
+
+    The first controller among `measures` is the one the others are held against; `notes` are
+    paragraphs about how it was measured. Raises InputError for runs that cannot be compared and
+    OutputError when the file cannot be written.
+    """
+    runs = list(measures)
+    if not runs:
+        raise InputError("no runs to report")
+    path = Path(out_dir) / "report.html"
+    write_text(path, _page(runs, compare(runs), pictures, title, notes))
+    return path
+
+
+def _page(
+    runs: Sequence[Measures],
+    rows: Sequence[Row],
+    pictures: Sequence[Picture],
+    title: str | None,
+    notes: Sequence[str],
+) -> str:
+    name = title or runs[0].scenario
+    first, *further = headline(rows)
+    parts = [
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        (
+            '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+            "style-src 'unsafe-inline'; img-src data:\">"
+        ),
+        f"<title>{escape(name)}: signal control report</title>",
+        f"<style>{_CSS}</style>\n</head>\n<body>\n<main>",
+        f'<p class="kicker">Signal control report</p>\n<h1>{escape(name)}</h1>',
+        *_banners(rows),
+        f'<p class="headline">{escape(first)}</p>',
+        *(f'<p class="headline">{escape(sentence)}</p>' for sentence in further),
+        "<h2>Results</h2>",
+        _results(rows),
+        *_classes(runs, rows),
+        *(_figure(picture) for picture in pictures),
+        "<h2>What the guard refused</h2>",
+        *_refusals(runs, rows),
+        "<h2>How it was measured</h2>",
+        *(f"<p>{escape(text)}</p>" for text in (*_definitions(runs), *notes)),
+        "<h2>The runs</h2>",
+        _facts(runs, rows),
+        "</main>\n</body>\n</html>\n",
+    ]
+    return "\n".join(parts)
+
+
+def _delay(row: Row) -> str:
+    mean = row.cells["delay_s"].mean
+    return "no vehicles" if mean is None else f"{mean:.1f} s delay per vehicle"
+
+
+def _seeds(row: Row, number: int | None = None) -> str:
+    number = len(row.seeds) if number is None else number
+    return "1 seed" if number == 1 else f"{number} seeds"
+
+
+def _sentence(row: Row, reference: str) -> str:
+    cell = row.cells["delay_s"]
+    start = f"{row.controller}: {_delay(row)}"
+    if cell.change_pct is None:
+        return f"{start}; no seed in common with {reference}, so no comparison."
+    size = f"{abs(cell.change_pct):.0f} %"
+    word = "less" if cell.change_pct < 0 else "more"
+    if cell.change_half_pct is None and size == "0 %":
+        return f"{start}, the same as {reference} over 1 seed."
+    if cell.change_half_pct is None:
+        return f"{start}, {size} {word} than {reference} over 1 seed (too few for an interval)."
+    over = f"over {_seeds(row, cell.pairs)}"
+    if abs(cell.change_pct) <= cell.change_half_pct:
+        return f"{start}, no clear difference from {reference} ({format_change(cell)}) {over}."
+    # A small interval is shown with a decimal, lest it read as none at all.
+    half = f"{cell.change_half_pct:.{0 if cell.change_half_pct >= 1 else 1}f}"
+    return f"{start}, {size} (±{half}) {word} than {reference} {over}."
+
+
+def _banners(rows: Sequence[Row]) -> list[str]:
+    banners = []
+    ideal = [row.controller for row in rows if row.research_only]
+    cut = [row.controller for row in rows if row.interrupted]
+    if ideal:
+        banners.append(f"{RESEARCH_BANNER} It applies to: {', '.join(ideal)}.")
+    if cut:
+        banners.append(f"Interrupted: a run ended early, numbers are partial: {', '.join(cut)}.")
+    return [f'<p class="banner" role="note">{escape(banner)}</p>' for banner in banners]
+
+
+def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Wrap cells, which are HTML already, into a table whose first column is the heading."""
+    heads = "".join(f'<th scope="col">{cell}</th>' for cell in head)
+    body = "\n".join(
+        f'<tr><th scope="row">{line[0]}</th>'
+        + "".join(f"<td>{cell}</td>" for cell in line[1:])
+        + "</tr>"
+        for line in lines
+    )
+    return (
+        f'<div class="wide"><table>\n<thead><tr>{heads}</tr></thead>\n'
+        f"<tbody>\n{body}\n</tbody></table></div>"
+    )
+
+
+def _results(rows: Sequence[Row]) -> str:
+    lines = [["seeds", *(str(len(row.seeds)) for row in rows)]]
+    for column in shown_columns(rows):
+        cells = []
+        for row in rows:
+            cell = row.cells[column.key]
+            change = format_change(cell)
+            below = f"<small>{escape(change)}</small>" if change else ""
+            cells.append(escape(format_cell(cell, column.digits)) + below)
+        label = "CO<sub>2</sub>" if column.label == "CO2" else escape(column.label)
+        lines.append([f"{label} <small>({escape(column.unit)})</small>", *cells])
+    reference = next(row.controller for row in rows if row.reference)
+    note = ""
+    if len(rows) > 1:
+        note = f"Small print: change against {reference}, paired by seed. "
+    if any(len(row.seeds) > 1 for row in rows):
+        note += "±: half of the 95 % interval (Student)."
+    table = _table(["measure", *(escape(row.controller) for row in rows)], lines)
+    return f'{table}\n<p class="note">{escape(note)}</p>'
+
+
+def _classes(runs: Sequence[Measures], rows: Sequence[Row]) -> list[str]:
+    """Delay by vehicle class, mean of the seeds; nothing when there is one class only."""
+    names = sorted({name for run in runs for name in run.delay_by_class_s})
+    if len(names) < 2:
+        return []
+    lines = []
+    for name in names:
+        cells = []
+        for row in rows:
+            own = [run.delay_by_class_s for run in runs if run.controller == row.controller]
+            values = [classes[name] for classes in own if name in classes]
+            cells.append(f"{sum(values) / len(values):.1f}" if values else "–")
+        lines.append([escape(name), *cells])
+    head = ["delay <small>(s/veh)</small>", *(escape(row.controller) for row in rows)]
+    return ["<h2>By vehicle class</h2>", _table(head, lines)]
+
+
+def _refusals(runs: Sequence[Measures], rows: Sequence[Row]) -> list[str]:
+    reasons = sorted({reason for run in runs for reason, n in run.refusals.items() if n})
+    if not reasons:
+        return ["<p>Nothing: every command kept the rules.</p>"]
+    totals = [
+        {
+            reason: sum(r.refusals.get(reason, 0) for r in runs if r.controller == row.controller)
+            for reason in reasons
+        }
+        for row in rows
+    ]
+    lines = [[escape(reason), *(str(total[reason]) for total in totals)] for reason in reasons]
+    return [
+        "<p>Commands the safety guard did not let through to the signals, all seeds together.</p>",
+        _table(["reason", *(escape(row.controller) for row in rows)], lines),
+    ]
+
+
+def _definitions(runs: Sequence[Measures]) -> list[str]:
+    return [
+        (
+            "Delay is the time a vehicle loses against driving freely, plus the time it waits to "
+            "enter the network. Network time is from entering to leaving, or to the end of the "
+            "run. The longest wait is the longest any one vehicle stood still in total."
+        ),
+        (
+            "Delay is the mean over every demanded vehicle: never inserted and unfinished vehicles "
+            "are counted, with the time they had lost by the end. Network time and stops are means "
+            "over the vehicles that entered."
+        ),
+        (
+            "A teleport is a vehicle the simulation lifted out of a jam; results with many of them "
+            "flatter the controller. Over all runs: "
+            f"{sum(run.teleports for run in runs)} teleports, "
+            f"{sum(run.collisions for run in runs)} collisions, "
+            f"{sum(run.emergency_stops for run in runs)} emergency stops."
+        ),
+    ]
+
+
+def _figure(picture: Picture) -> str:
+    return (
+        f'<figure>\n<h2>{escape(picture.title)}</h2>\n<div class="picture" role="img" '
+        f'aria-label="{escape(picture.alt)}">\n{picture.svg}\n</div>\n'
+        f"<figcaption>{escape(picture.caption)}</figcaption>\n</figure>"
+    )
+
+
+def _facts(runs: Sequence[Measures], rows: Sequence[Row]) -> str:
+    facts = [("Scenario", runs[0].scenario)]
+    for row in rows:
+        own = [run for run in runs if run.controller == row.controller]
+        sensing = ", ".join(sorted({run.sensing for run in own}))
+        seeds = ", ".join(str(seed) for seed in row.seeds)
+        marks = "".join(f"; {mark}" for mark in row.marks)
+        facts.append((row.controller, f"sensing: {sensing}; seeds: {seeds}{marks}"))
+    demanded = sorted({run.demanded for run in runs})
+    spans = sorted({(run.begin_s, run.end_s, run.step_s) for run in runs})
+    versions = sorted({run.version for run in runs})
+    facts += [
+        ("Demand", " or ".join(f"{number} vehicles" for number in demanded)),
+        ("Time", "; ".join(f"{b:g} s to {e:g} s in steps of {s:g} s" for b, e, s in spans)),
+        ("Version", f"TOPIS {', '.join(versions)}"),
+        ("Network", runs[0].network_hash),
+    ]
+    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>\n" for name, text in facts)
+    return f"<dl>\n{items}</dl>"

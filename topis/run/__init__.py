@@ -1,0 +1,1 @@
+"""Run floor: the loop and what drives it (SUMO today; replay and live later)."""

@@ -1,0 +1,1 @@
+"""Safety floor: the guard between every command and every lamp. Knows no optimiser."""

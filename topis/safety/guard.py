@@ -1,0 +1,163 @@
+"""The guard: nothing reaches a signal except through here.
+
+It takes any stream of stage requests whatever and emits lamp states that keep every
+conflict, yellow, clearance, minimum green and maximum red of the network. What it does
+not do as told it refuses with a reason; the refusal always comes with a safe
+continuation (the stage is kept, the change finished, the overdue group served).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topis._core.interlock import Interlock
+from topis.errors import SafetyError
+from topis.model.command import LOCAL, Commands, Reason, Refusal
+from topis.model.lamp import RED, YELLOW, is_green
+from topis.model.network import Network
+from topis.model.state import SignalState
+
+
+class Guard:
+    """Interlocking of all junctions of a network.
+
+    Parameters
+    ----------
+    network
+        Validated network.
+    now_ms
+        Time of the first lamp state. What was before is unknown, so every clearance and
+        minimum counts from here.
+    """
+
+    def __init__(self, network: Network, now_ms: int) -> None:
+        self.network = network
+        groups, junctions = network.groups, network.junctions
+        self._group_code = np.full(groups, RED, dtype=np.uint8)
+        self._group_since_ms = np.full(groups, now_ms, dtype=np.int64)
+        self._green_end_ms = np.full(groups, now_ms, dtype=np.int64)
+        self._stage = np.full(junctions, -1, dtype=np.int32)
+        self._coming = np.full(junctions, -1, dtype=np.int32)
+        self._since_ms = np.full(junctions, now_ms, dtype=np.int64)
+        self._refused = np.zeros(junctions, dtype=np.uint8)
+        self._last_refused = np.zeros(junctions, dtype=np.uint8)
+        self._local = np.ones(junctions, dtype=bool)
+        self._first_stage = network.junction_stage_ptr[:-1].copy()
+        self._interlock = Interlock(
+            junction_group_ptr=network.junction_group_ptr,
+            junction_stage_ptr=network.junction_stage_ptr,
+            stage_code_ptr=network.stage_code_ptr,
+            stage_code=network.stage_code,
+            stage_safe=safe_stages(network),
+            stage_min_green_ms=network.stage_min_green_ms,
+            group_min_green_ms=network.group_min_green_ms,
+            group_yellow_ms=network.group_yellow_ms,
+            group_max_red_ms=network.group_max_red_ms,
+            group_serving_stage=serving_stage(network),
+            conflict_ptr=network.conflict_ptr,
+            conflict_idx=network.conflict_idx,
+            conflict_ms=network.conflict_intergreen_ms,
+            group_code=self._group_code,
+            group_since_ms=self._group_since_ms,
+            green_end_ms=self._green_end_ms,
+            end_ms=np.full(groups, now_ms, dtype=np.int64),
+            stage=self._stage,
+            coming=self._coming,
+            since_ms=self._since_ms,
+            start_ms=np.full(junctions, now_ms, dtype=np.int64),
+        )
+
+    def step(self, commands: Commands) -> list[Refusal]:
+        """Let a tick's commands act as far as is safe; returns what was refused, and why.
+
+        A refusal is told once, not again each tick while it lasts.
+
+        Raises
+        ------
+        SafetyError
+            The commands are not one per junction.
+        """
+        request = np.array(commands.stage, dtype=np.int32)
+        if request.shape != (self.network.junctions,):
+            raise SafetyError(
+                f"{request.shape} commands for {self.network.junctions} junctions; "
+                "command every junction once"
+            )
+        self._local = request == LOCAL
+        self._stage[self._local] = self._coming[self._local] = -1
+        # A junction that shows no known stage is never left so: it goes to its first one.
+        lost = (request < 0) & ~self._local & (self._stage < 0) & (self._coming < 0)
+        request[lost] = self._first_stage[lost]
+        self._interlock.step(commands.time_ms, request, self._refused)
+        fresh = np.flatnonzero((self._refused != 0) & (self._refused != self._last_refused))
+        self._last_refused[:] = self._refused
+        return [
+            Refusal(commands.time_ms, int(j), int(commands.stage[j]), Reason(self._refused[j]))
+            for j in fresh
+        ]
+
+    def observe_local(self, junction: int, group_code: NDArray[np.uint8], now_ms: int) -> None:
+        """Take note of the lamps of a junction under local control, as they are shown.
+
+        ``group_code`` uint8[groups of the junction]. Keeps the timers true, so that taking
+        over later is safe.
+        """
+        first, last = self.network.junction_group_ptr[junction : junction + 2]
+        old = self._group_code[first:last]
+        ended = is_green(old) & ~is_green(group_code)
+        changed = (is_green(old) != is_green(group_code)) | ((old == YELLOW) != (group_code == YELLOW))
+        self._green_end_ms[first:last][ended] = now_ms
+        self._group_since_ms[first:last][changed] = now_ms
+        old[:] = group_code
+
+    @property
+    def local(self) -> NDArray[np.bool_]:
+        """Junctions under local control, bool[junctions]."""
+        return self._local
+
+    @property
+    def group_code(self) -> NDArray[np.uint8]:
+        """Lamp each group shows now, uint8[groups]."""
+        return self._group_code
+
+    def state(self) -> SignalState:
+        """A copy of what the signals do, for decisions and the journal."""
+        return SignalState(
+            stage=self._stage.copy(),
+            coming=self._coming.copy(),
+            since_ms=self._since_ms.copy(),
+            group_code=self._group_code.copy(),
+            group_since_ms=self._group_since_ms.copy(),
+        )
+
+
+def safe_stages(network: Network) -> NDArray[np.uint8]:
+    """Stages that show no conflicting groups green together, uint8[stages]."""
+    safe = np.ones(network.stages, dtype=np.uint8)
+    owner = np.repeat(np.arange(network.groups), np.diff(network.conflict_ptr))
+    first_group = network.junction_group_ptr[network.stage_junction]
+    for stage in range(network.stages):
+        low = int(first_group[stage])
+        codes = network.stage_codes(stage)
+        pairs = slice(*network.conflict_ptr[[low, low + len(codes)]])
+        green = is_green(codes)
+        clash = green[owner[pairs] - low] & green[network.conflict_idx[pairs] - low]
+        safe[stage] = not clash.any()
+    return safe
+
+
+def serving_stage(network: Network) -> NDArray[np.int32]:
+    """A safe stage in which each group is green, priority preferred; -1 where none is."""
+    serving = np.full(network.groups, -1, dtype=np.int32)
+    best = np.zeros(network.groups, dtype=np.uint8)
+    safe = safe_stages(network)
+    for stage in np.flatnonzero(safe):
+        first = int(network.junction_group_ptr[network.stage_junction[stage]])
+        codes = network.stage_codes(int(stage))
+        better = np.flatnonzero(is_green(codes) & (codes > best[first : first + len(codes)]))
+        serving[first + better] = stage
+        best[first + better] = codes[better]
+    return serving
+
+
