@@ -18,6 +18,12 @@ cdef float COVERED_SHARE = 0.95
 cdef float FLOW_AVERAGE_S = 240.0
 #: Extra time a stopping vehicle spends moving in a camera's view, averaged over all (s).
 cdef float STOPPING_EXTRA_S = 2.5
+#: On red this long, the last vehicles of the green have left the view (s).
+cdef float DISCHARGED_S = 4.0
+#: A view filled beyond this hides what arrives behind it.
+cdef float FULL_VIEW_SHARE = 0.75
+#: Red time from which arrivals on red are trusted alone (s).
+cdef float ENOUGH_RED_S = 30.0
 #: What "no vehicle in sight" is told as (s).
 cdef float LONG_GAP_S = 99.0
 
@@ -30,7 +36,7 @@ cdef class LaneTracker:
     cdef const int[::1] camera_ptr, camera_sensor
     cdef const float[::1] camera_weight
     cdef const int[::1] stop_sensor, advance_sensor
-    cdef const float[::1] between_veh, transit_s, view_s, sat_flow_vps, assumed_vps
+    cdef const float[::1] between_veh, transit_s, view_s, view_veh, sat_flow_vps, assumed_vps
     # INOUT
     cdef float[::1] queue_veh, vehicles_veh, gap_s, flow_vps
     cdef float[::1] between, beyond, transit, covered_s, clear_s
@@ -38,8 +44,8 @@ cdef class LaneTracker:
 
     def __init__(
         self, *, seen_by, camera_ptr, camera_sensor, camera_weight, stop_sensor,
-        advance_sensor, between_veh, transit_s, view_s, sat_flow_vps, assumed_vps,
-        queue_veh, vehicles_veh, gap_s, flow_vps, between, beyond, transit, covered_s, clear_s,
+        advance_sensor, between_veh, transit_s, view_s, view_veh, sat_flow_vps,
+        assumed_vps, queue_veh, vehicles_veh, gap_s, flow_vps, between, beyond, transit, covered_s, clear_s,
     ):
         self.seen_by = seen_by
         self.camera_ptr = camera_ptr
@@ -50,6 +56,7 @@ cdef class LaneTracker:
         self.between_veh = between_veh
         self.transit_s = transit_s
         self.view_s = view_s
+        self.view_veh = view_veh
         self.sat_flow_vps = sat_flow_vps
         self.assumed_vps = assumed_vps
         self.queue_veh = queue_veh
@@ -76,16 +83,16 @@ cdef class LaneTracker:
         with nogil:
             for lane in range(green.shape[0]):
                 if self.seen_by[lane] == CAMERAS:
-                    self.by_camera(lane, reading, gain)
+                    self.by_camera(lane, reading, green[lane], dt_s, gain)
                 elif self.seen_by[lane] == LOOPS:
                     self.by_loops(lane, reading, green[lane], dt_s, gain)
                 else:
                     self.by_assumption(lane, green[lane], dt_s)
 
     cdef int by_camera(
-        self, int lane, const float[:, ::1] reading, float gain
+        self, int lane, const float[:, ::1] reading, bint green, float dt_s, float gain,
     ) except -1 nogil:
-        cdef float vehicles = 0.0, stopped = 0.0
+        cdef float vehicles = 0.0, stopped = 0.0, before = self.vehicles_veh[lane]
         cdef int k, sensor
         for k in range(self.camera_ptr[lane], self.camera_ptr[lane + 1]):
             sensor = self.camera_sensor[k]
@@ -100,10 +107,22 @@ cdef class LaneTracker:
             self.gap_s[lane] = min(self.view_s[lane] / vehicles, LONG_GAP_S)
         else:
             self.gap_s[lane] = LONG_GAP_S
-        # Little's law on the moving vehicles: number in view = flow x time in view.
-        self.flow_vps[lane] += gain * (
-            (vehicles - stopped) / (self.view_s[lane] + STOPPING_EXTRA_S) - self.flow_vps[lane]
-        )
+        # clear_s: how long the lane has been red; covered_s: red time counted so far.
+        self.clear_s[lane] = 0.0 if green else self.clear_s[lane] + dt_s
+        if self.clear_s[lane] > DISCHARGED_S and dt_s > 0.0:
+            # Nobody leaves on red: what more there is in view has arrived. A full view
+            # hides arrivals; then the flow known before stands.
+            if vehicles < FULL_VIEW_SHARE * self.view_veh[lane]:
+                self.flow_vps[lane] += gain * 2.0 * (
+                    (vehicles - before) / dt_s - self.flow_vps[lane]
+                )
+                self.covered_s[lane] += dt_s
+        elif self.covered_s[lane] < ENOUGH_RED_S:
+            # Little's law on the moving vehicles: number in view = flow x time in view.
+            self.flow_vps[lane] += gain * (
+                (vehicles - stopped) / (self.view_s[lane] + STOPPING_EXTRA_S)
+                - self.flow_vps[lane]
+            )
         return 0
 
     cdef int by_loops(
@@ -111,7 +130,7 @@ cdef class LaneTracker:
     ) except -1 nogil:
         cdef int stop = self.stop_sensor[lane], advance = self.advance_sensor[lane]
         cdef float out = reading[stop, 0], stop_share = reading[stop, 1]
-        cdef float into, share, arrived
+        cdef float into, share
         if advance >= 0:
             into = reading[advance, 0]
             share = reading[advance, 1]
@@ -120,8 +139,9 @@ cdef class LaneTracker:
             share = stop_share
         self.covered_s[lane] = self.covered_s[lane] + dt_s if share >= COVERED_SHARE else 0.0
         self.clear_s[lane] = self.clear_s[lane] + dt_s if stop_share <= 0.0 else 0.0
-        arrived = out if self.covered_s[lane] >= COVERED_S else into
-        self.flow_vps[lane] += gain * (arrived / max(dt_s, 1e-3) - self.flow_vps[lane])
+        # While the loop is covered arrivals are hidden and the flow known before stands.
+        if self.covered_s[lane] < COVERED_S and dt_s > 0.0:
+            self.flow_vps[lane] += gain * (into / dt_s - self.flow_vps[lane])
         if advance >= 0:
             self.transit[lane] += into - self.transit[lane] * min(
                 1.0, dt_s / self.transit_s[lane]

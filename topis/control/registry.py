@@ -11,6 +11,7 @@ from topis.control.actuated import Actuated, ActuatedSettings
 from topis.control.max_pressure import MaxPressure, MaxPressureSettings
 from topis.control.protocol import Controller
 from topis.control.shipped import Shipped
+from topis.control.webster import Webster, WebsterSettings
 from topis.errors import InputError
 from topis.model.network import Network
 
@@ -23,6 +24,7 @@ class _NoSettings:
 _Maker = Callable[[Network, Any], Controller]
 _CONTROLLERS: dict[str, tuple[type, _Maker, str]] = {
     "shipped": (_NoSettings, lambda n, _: Shipped(n), "the programs as they are"),
+    "webster": (WebsterSettings, Webster, "re-timed from counts: cycle, splits, offsets"),
     "actuated": (ActuatedSettings, Actuated, "gap-out and max-out on our sensors"),
     "max-pressure": (MaxPressureSettings, MaxPressure, "acyclic max-pressure, lost time weighed"),
 }
@@ -33,10 +35,8 @@ def controller_names() -> dict[str, str]:
     return {name: text for name, (_, _, text) in _CONTROLLERS.items()}
 
 
-def make_controller(
-    name: str, network: Network, settings: Mapping[str, float] | None = None
-) -> Controller:
-    """Build a controller with some of its settings changed.
+def check_controller(name: str, settings: Mapping[str, float] | None = None) -> None:
+    """Check a name and settings before any work is done.
 
     Raises
     ------
@@ -45,8 +45,7 @@ def make_controller(
     """
     if name not in _CONTROLLERS:
         raise InputError(f"controller {name!r} is unknown; choose one of {', '.join(_CONTROLLERS)}")
-    kind, maker, _ = _CONTROLLERS[name]
-    fields = {f.name: f for f in dataclasses.fields(kind)}
+    fields = {f.name: f for f in dataclasses.fields(_CONTROLLERS[name][0])}
     for key, value in (settings or {}).items():
         if key not in fields:
             known = ", ".join(fields) or "none"
@@ -54,4 +53,18 @@ def make_controller(
         low, high = fields[key].metadata["low"], fields[key].metadata["high"]
         if not math.isfinite(value) or not low <= value <= high:
             raise InputError(f"controller {name}: {key} is {value}; give {low} to {high}")
+
+
+def make_controller(
+    name: str, network: Network, settings: Mapping[str, float] | None = None
+) -> Controller:
+    """Build a controller with some of its settings changed.
+
+    Raises
+    ------
+    InputError
+        See `check_controller`.
+    """
+    check_controller(name, settings)
+    kind, maker, _ = _CONTROLLERS[name]
     return maker(network, kind(**(settings or {})))

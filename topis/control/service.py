@@ -9,10 +9,17 @@ from numpy.typing import NDArray
 
 from topis.model.lamp import PRIORITY, is_green
 from topis.model.network import NOT_MOTOR, PEDESTRIAN, Network
+from topis.units import BASE_SAT_FLOW_VPS
 
 #: Discharge of a permissive connection relative to one with priority, where nothing is
 #: known of the traffic it gives way to.
 PERMISSIVE_RATE = 0.5
+#: Gap that a permissive turn waits for and headway of those that follow through it (s):
+#: values for turns across two lanes, HCM 6th ed. exhibit 20-12 ff.
+CRITICAL_GAP_S = 6.0
+FOLLOW_UP_S = 3.5
+#: Rate of a permissive connection that meets nobody: its drivers still look.
+UNOPPOSED_RATE = 0.7
 #: A stage serves a lane well from this share of its saturation flow on.
 WELL_SERVED = 0.55
 
@@ -33,15 +40,21 @@ class Service:
     rate: NDArray[np.float32]
 
 
-def service_table(network: Network) -> Service:
-    """Compile the table of a network."""
+def service_table(network: Network, conn_rate: NDArray[np.float64] | None = None) -> Service:
+    """Compile the table of a network.
+
+    ``conn_rate`` float64[pairs of `Network.conn_stage_code`]: rate of each served
+    connection where it is known better than by its lamp alone.
+    """
     ptr, conn, code = network.conn_stage_code
     stage_of = np.repeat(np.arange(network.stages), np.diff(ptr))
     lane_of = network.conn_from_lane[conn]
     motor = network.lane_use[lane_of] != NOT_MOTOR
     key = (stage_of.astype(np.int64) * network.lanes + lane_of)[motor]
     share = network.conn_share[conn][motor].astype(np.float64)
-    rate = np.where(code[motor] == PRIORITY, 1.0, PERMISSIVE_RATE)
+    if conn_rate is None:
+        conn_rate = np.where(code == PRIORITY, 1.0, PERMISSIVE_RATE)
+    rate = conn_rate[motor]
     pairs, inverse = np.unique(key, return_inverse=True)
     served = np.bincount(inverse, share, minlength=len(pairs))
     weighted = np.bincount(inverse, share * rate, minlength=len(pairs))
@@ -54,6 +67,33 @@ def service_table(network: Network) -> Service:
         lane=(pairs % max(network.lanes, 1)).astype(np.int32),
         rate=value.astype(np.float32),
     )
+
+
+def permissive_rates(network: Network, flow_vps: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Rate of each served connection, permissive ones by the gaps left to them.
+
+    Gap acceptance in the form of HCM 6th ed. ch. 20: s = v exp(-v tc) / (1 - exp(-v tf))
+    of the flow v that is given way to and green in the same stage. Never below two
+    vehicles a cycle of 90 s, which turn as the light changes.
+    """
+    ptr, conn, code = network.conn_stage_code
+    stage = np.repeat(np.arange(network.stages), np.diff(ptr))
+    rate = np.ones(len(conn))
+    conn_flow = np.nan_to_num(flow_vps)[network.conn_from_lane] * network.conn_share
+    served = set(zip(stage.tolist(), conn.tolist(), strict=True))
+    for k in np.flatnonzero(code != PRIORITY).tolist():
+        foes = network.conn_yield_idx[
+            network.conn_yield_ptr[conn[k]] : network.conn_yield_ptr[conn[k] + 1]
+        ]
+        against = sum(float(conn_flow[f]) for f in foes if (int(stage[k]), int(f)) in served)
+        if against <= 0.0:
+            rate[k] = PERMISSIVE_RATE if len(foes) == 0 else UNOPPOSED_RATE
+            continue
+        gaps = against * np.exp(-CRITICAL_GAP_S * against) / (
+            1.0 - np.exp(-FOLLOW_UP_S * against)
+        )
+        rate[k] = np.clip(gaps / BASE_SAT_FLOW_VPS, 2.0 / 90.0 / BASE_SAT_FLOW_VPS, 0.9)
+    return rate
 
 
 def intergreen_ms(network: Network) -> NDArray[np.int32]:

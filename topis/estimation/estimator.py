@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topis._core.lane_tracker import LaneTracker
-from topis.model.lamp import is_green
 from topis.model.network import Network
 from topis.model.observation import CAMERA, LOOP_ADVANCE, LOOP_STOP_LINE, Observation, SensorTable
 from topis.model.state import TrafficState
@@ -64,8 +63,11 @@ class Estimator:
             between_veh=floats(between_m / JAM_SPACING_M + 0.5),
             transit_s=floats(np.maximum(between_m / np.maximum(speed_mps, 1.0), 1.0)),
             view_s=floats(np.maximum(view_m / np.maximum(speed_mps, 1.0), 1.0)),
+            view_veh=self._view_veh,
             sat_flow_vps=floats(BASE_SAT_FLOW_VPS),
-            assumed_vps=floats(ASSUMED_SATURATION * _shipped_capacity_vps(network, self.lanes)),
+            assumed_vps=floats(
+                ASSUMED_SATURATION * BASE_SAT_FLOW_VPS * network.lane_green_share[self.lanes]
+            ),
             queue_veh=self._queue,
             vehicles_veh=self._vehicles,
             gap_s=self._gap,
@@ -201,21 +203,3 @@ def _lane_groups(
     number[lanes] = np.arange(len(lanes))
     signalised = (network.conn_group >= 0) & (number[network.conn_from_lane] >= 0)
     return number[network.conn_from_lane[signalised]], network.conn_group[signalised]
-
-
-def _shipped_capacity_vps(network: Network, lanes: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Saturation flow times the share of green each lane has in the active program."""
-    green_share = np.zeros(network.groups)
-    for junction, program in enumerate(network.junction_program):
-        first, last = network.program_stage_ptr[program : program + 2]
-        low = network.junction_group_ptr[junction]
-        for k in range(first, last):
-            codes = network.stage_codes(int(network.program_stage[k]))
-            share = network.program_split_ms[k] / network.program_cycle_ms[program]
-            green_share[low : low + len(codes)] += share * is_green(codes)
-    best = np.zeros(network.lanes)
-    signalised = network.conn_group >= 0
-    np.maximum.at(
-        best, network.conn_from_lane[signalised], green_share[network.conn_group[signalised]]
-    )
-    return BASE_SAT_FLOW_VPS * np.minimum(best[lanes], 1.0)

@@ -15,8 +15,8 @@ _OSM_SUFFIXES = (".osm", ".osm.gz", ".osm.xml", ".osm.xml.gz")
 
 #: What netconvert is asked for when a map has roads but few signals and no programs.
 OSM_OPTIONS = (
-    "--geometry.remove", "--ramps.guess", "--junctions.join", "--tls.guess-signals",
-    "--tls.discard-simple", "--tls.join", "--tls.default-type", "static",
+    "--geometry.remove", "--ramps.guess", "--junctions.join", "--tls.guess-signals", "--tls.guess",
+    "--tls.join", "--tls.default-type", "static",
     "--keep-edges.by-vclass", "passenger,bus", "--remove-edges.isolated",
     "--keep-edges.components", "1", "--osm.turn-lanes", "--no-turnarounds.except-deadend",
 )

@@ -212,6 +212,24 @@ class Network:
         ptr = np.concatenate(([0], np.cumsum(per_stage))).astype(np.int32)
         return ptr, conn.astype(np.int32), np.repeat(self.stage_code[green], counts)
 
+    @functools.cached_property
+    def lane_green_share(self) -> F8:
+        """Share of the active program's cycle in which each lane has a green, float64[lanes]."""
+        group_share = np.zeros(self.groups)
+        for junction, program in enumerate(self.junction_program):
+            first, last = self.program_stage_ptr[program : program + 2]
+            low = self.junction_group_ptr[junction]
+            for k in range(first, last):
+                codes = self.stage_codes(int(self.program_stage[k]))
+                share = self.program_split_ms[k] / self.program_cycle_ms[program]
+                group_share[low : low + len(codes)] += share * is_green(codes)
+        best = np.zeros(self.lanes)
+        signalised = self.conn_group >= 0
+        np.maximum.at(
+            best, self.conn_from_lane[signalised], group_share[self.conn_group[signalised]]
+        )
+        return np.minimum(best, 1.0)
+
     def stage_codes(self, stage: int) -> U1:
         """Lamp code of each group of the stage's junction."""
         return self.stage_code[self.stage_code_ptr[stage] : self.stage_code_ptr[stage + 1]]

@@ -206,8 +206,8 @@ def timings_json(folders: Iterable[Path]) -> str:
     keys = ("loop_s", "sumo_s", "wall_s")
     entries = {}
     for folder in folders:
-        counts = read_json(folder / "counts.json")
-        entries[folder.name] = {key: counts.get(key) for key in keys}
+        times = read_json(folder / "timings.json")
+        entries[folder.name] = {key: times.get(key) for key in keys}
     return json.dumps(_plain(entries), indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 

@@ -10,6 +10,7 @@ so a quiet sensor costs nothing. Files of one run folder::
     probes.parquet        probe reports
     decisions.parquet     commands that changed
     refusals.parquet      what the guard did not let through
+    local_lamps.parquet   what was seen of junctions under local control, when it changed
     signals.parquet       lamp states that changed
 """
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,10 @@ SIGNAL_SCHEMA = pa.schema(
     [("time_ms", pa.int64()), ("junction", pa.int32()), ("state", pa.string())],
     metadata={"topis": "signal/1"},
 )
+LOCAL_LAMP_SCHEMA = pa.schema(
+    [("time_ms", pa.int64()), ("junction", pa.int32()), ("group_state", pa.string())],
+    metadata={"topis": "local_lamp/1"},
+)
 TICK_SCHEMA = pa.schema([("time_ms", pa.int64())], metadata={"topis": "tick/1"})
 
 #: Rows are gathered for this many ticks before they go to disk as one row group.
@@ -77,6 +82,7 @@ class JournalWriter:
                 ("probes", PROBE_SCHEMA),
                 ("decisions", DECISION_SCHEMA),
                 ("refusals", REFUSAL_SCHEMA),
+                ("local_lamps", LOCAL_LAMP_SCHEMA),
                 ("signals", SIGNAL_SCHEMA),
             )
         }
@@ -91,6 +97,7 @@ class JournalWriter:
     def record(
         self,
         observation: Observation,
+        local_lamps: Sequence[tuple[int, NDArray[np.uint8]]],
         commands: Commands,
         refusals: list[Refusal],
         signals: SignalState,
@@ -121,6 +128,12 @@ class JournalWriter:
             for refusal in refusals:
                 name = refusal.reason.name.lower()
                 self.refusals[name] = self.refusals.get(name, 0) + 1
+        if local_lamps:
+            self._tables["local_lamps"].add(
+                now, len(local_lamps),
+                np.array([junction for junction, _ in local_lamps], dtype=np.int32),
+                np.array([letters_from_codes(codes) for _, codes in local_lamps], dtype=object),
+            )
         self._record_lamps(now, signals.group_code)
         self._ticks += 1
         if self._ticks % FLUSH_TICKS == 0:
@@ -304,14 +317,12 @@ class JournalReader:
         table = _read(self.folder / "refusals.parquet")
         return list(zip(*(table.column(n).to_pylist() for n in table.column_names), strict=True))
 
-    def lamps(self) -> Iterator[list[tuple[int, NDArray[np.uint8]]]]:
-        """Every tick's changed lamp states as (junction, code per head)."""
-        rows = _Rows(self.folder / "signals.parquet")
+    def local_lamps(self) -> Iterator[list[tuple[int, NDArray[np.uint8]]]]:
+        """Every tick's changed lamps of junctions under local control."""
+        rows = _Rows(self.folder / "local_lamps.parquet")
         for time_ms in self.ticks_ms:
             junction, state = rows.at(time_ms)
-            yield [
-                (int(j), codes_from_letters(s)) for j, s in zip(junction, state, strict=True)
-            ]
+            yield [(int(j), codes_from_letters(s)) for j, s in zip(junction, state, strict=True)]
 
 
 class _Rows:

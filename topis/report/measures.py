@@ -47,7 +47,8 @@ class Measures:
     """The numbers of one run.
 
     `delay_*` is time lost while driving plus time waited to enter, over all demanded vehicles.
-    `network_time_s` and `stops` are means over the vehicles that entered. `waiting_max_s` is the
+    `network_time_s` (intended departure to arrival or the end) is over all demanded vehicles too,
+    `stops` over those that entered. `waiting_max_s` is the
     longest standing time of one vehicle (for one that never entered: its wait to enter).
     `co2_kg` is None when the run did not record emissions. `queue_begin_s` and `queue_veh`, both
     (intervals,), give the mean number of standing vehicles; `delays_s`, (demanded,), ascending,
@@ -137,7 +138,7 @@ def measure_run(folder: str | os.PathLike[str]) -> Measures:
             delay_s=_mean(delays_s),
             delay_p95_s=float(np.percentile(delays_s, 95)) if len(delays_s) else math.nan,
             delay_by_class_s=_mean_by(vehicles["vclass"], delays_s),
-            network_time_s=_mean(vehicles["network_time_s"][entered]),
+            network_time_s=_mean(vehicles["network_time_s"]),
             waiting_max_s=float(np.max(standing_s, initial=0.0)),
             stops=_mean(vehicles["stops"][entered]),
             co2_kg=_total_co2_kg(links),

@@ -56,7 +56,8 @@ def run_loop(
         now_ms = observation.time_ms
         if guard is None:
             guard = Guard(network, now_ms)
-        for junction, lamps in actuator.changed_lamps(guard.local):
+        local_lamps = actuator.changed_lamps(guard.local)
+        for junction, lamps in local_lamps:
             guard.observe_local(junction, lamps, now_ms)
         t1 = stopwatch_s()
         signals = guard.state()
@@ -68,7 +69,7 @@ def run_loop(
         t4 = stopwatch_s()
         _act(network, guard, actuator, shown, was_local)
         t5 = stopwatch_s()
-        recorder.record(observation, commands, refusals, guard.state())
+        recorder.record(observation, local_lamps, commands, refusals, guard.state())
         t6 = stopwatch_s()
         times.observe_s += t1 - t0
         times.estimate_s += t2 - t1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 from topis.model.command import Commands, Refusal
 from topis.model.observation import Observation
 from topis.model.state import SignalState
+
+
+#: Junctions under local control whose lamps changed: (junction, code of each group).
+LocalLamps = Sequence[tuple[int, NDArray[np.uint8]]]
 
 
 class Source(Protocol):
@@ -23,9 +27,7 @@ class Source(Protocol):
 class Actuator(Protocol):
     """What carries lamp states to the street."""
 
-    def changed_lamps(
-        self, local: NDArray[np.bool_]
-    ) -> Iterable[tuple[int, NDArray[np.uint8]]]:
+    def changed_lamps(self, local: NDArray[np.bool_]) -> LocalLamps:
         """Junctions under local control whose lamps changed since last asked, and the lamps.
 
         ``local`` bool[junctions]. The first call returns every junction.
@@ -44,6 +46,7 @@ class Recorder(Protocol):
     def record(
         self,
         observation: Observation,
+        local_lamps: LocalLamps,
         commands: Commands,
         refusals: list[Refusal],
         signals: SignalState,

@@ -8,7 +8,6 @@ judge a run is collected apart, in `topis.run.sumo_results`, and never handed to
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
@@ -19,6 +18,7 @@ from topis.errors import InputError, SumoError
 from topis.model.lamp import codes_from_letters, letters_from_codes
 from topis.model.network import Network
 from topis.model.observation import Observation, SensorTable
+from topis.run.ports import LocalLamps
 from topis.run.sumo_results import ResultFiles
 from topis.run.sumo_sensors import ProbeReader, SensorReader, write_detectors
 from topis.run.sumocfg import SumoConfig
@@ -98,6 +98,7 @@ class SumoRun:
         self._head_of_group = _first_heads(network)
         self._shown = [""] * network.junctions
         self._program = [""] * network.junctions
+        self._driven = [False] * network.junctions
 
     # ---- life ----
 
@@ -198,7 +199,7 @@ class SumoRun:
 
     # ---- actuator ----
 
-    def changed_lamps(self, local: NDArray[np.bool_]) -> Iterable[tuple[int, NDArray[np.uint8]]]:
+    def changed_lamps(self, local: NDArray[np.bool_]) -> LocalLamps:
         """See `topis.run.ports.Actuator`."""
         get = self.api.trafficlight.getRedYellowGreenState
         changed = []
@@ -216,9 +217,11 @@ class SumoRun:
         state = letters_from_codes(
             group_code[self.network.head_group[self._heads[junction]] - first_group]
         )
-        if state != self._shown[junction]:
+        # Set even when the lamps already look so: it stops SUMO's own program from going on.
+        if state != self._shown[junction] or not self._driven[junction]:
             self.api.trafficlight.setRedYellowGreenState(self.network.junction_ids[junction], state)
             self._shown[junction] = state
+            self._driven[junction] = True
 
     def release(self, junction: int) -> None:
         """See `topis.run.ports.Actuator`."""
@@ -226,6 +229,7 @@ class SumoRun:
             self.network.junction_ids[junction], self._program[junction]
         )
         self._shown[junction] = ""
+        self._driven[junction] = False
 
     # ---- for people ----
 

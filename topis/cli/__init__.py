@@ -1,0 +1,1 @@
+"""The face: click commands, one short file each. Formats results and errors for people."""

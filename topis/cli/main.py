@@ -1,0 +1,57 @@
+"""The `topis` command."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+import topis
+from topis.cli.network import network
+from topis.cli.scenarios import scenarios
+from topis.cli.simulate import simulate
+from topis.cli.verify import verify
+from topis.errors import EXIT_INTERRUPTED, TopisError
+
+_EPILOG = """\b
+Exit codes: 0 done, 1 something went wrong, 2 mistyped command, 3 bad input,
+4 SUMO failed, 5 safety violated, 6 cannot write results, 7 replay differs,
+130 interrupted."""
+
+
+@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(topis.__version__, prog_name="topis")
+def cli() -> None:
+    """TOPIS, an open traffic signal control engine.
+
+    \b
+    Start here:
+      topis simulate gangnam --controller shipped --controller max-pressure
+      topis network show my.net.xml
+    """
+
+
+for _command in (simulate, network, scenarios, verify):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Run the command; an error is one line and an exit code, never a traceback."""
+    try:
+        code = cli.main(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Abort:
+        click.echo("Interrupted.", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except KeyboardInterrupt:
+        click.echo("Interrupted.", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except TopisError as error:
+        click.echo(f"Error: {' '.join(str(error).split())}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)

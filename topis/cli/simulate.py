@@ -1,0 +1,186 @@
+"""`topis simulate`: run controllers on a SUMO scenario and compare them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from topis.cli.progress import BatchProgress
+from topis.config import LAYOUTS, sensing_layout
+from topis.control.registry import check_controller, controller_names
+from topis.errors import EXIT_INTERRUPTED, InputError, OutputError
+from topis.ingest.network_file import load_network
+from topis.model.network import Network
+from topis.report.comparison import compare, format_table, metrics_json, timings_json
+from topis.report.measures import measure_run, write_text
+from topis.run.batch import RunStatus, default_jobs, folder_name, run_batch
+from topis.run.scenarios import find_scenario
+from topis.run.simulate import RunSpec
+from topis.run.sumocfg import read_sumocfg
+
+_CONTROLLERS = "\n".join(f"  {name:21}{text}" for name, text in controller_names().items())
+
+
+def _settings(pairs: tuple[str, ...]) -> dict[str, float]:
+    values = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        try:
+            values[name] = float(text)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise InputError(f"--set {pair}: expected NAME=NUMBER, for example --set interval_s=5")
+    return values
+
+
+@click.command(
+    epilog=f"\b\nControllers:\n{_CONTROLLERS}\n\n\b\nSensing layouts: {', '.join(LAYOUTS)}, "
+    "or a .toml file (docs/simulate.md)."
+)
+@click.argument("scenario")
+@click.option(
+    "-c", "--controller", "controllers", multiple=True, metavar="NAME",
+    help="Controller to run; repeat to compare, the first is the reference. "
+    "[default: shipped and max-pressure]",
+)
+@click.option("--seed", type=click.IntRange(min=0), help="One seed. [default: 1]")
+@click.option(
+    "--seeds", type=click.IntRange(min=1),
+    help="Seeds 1 to N, the same for every controller, so that differences are paired.",
+)
+@click.option(
+    "--sensing", default="city", show_default=True, metavar="LAYOUT",
+    help="What sensors the city has.",
+)
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path),
+    help="Folder for the results. [default: runs/SCENARIO]",
+)
+@click.option(
+    "-j", "--jobs", type=click.IntRange(min=1), help="Runs at a time. [default: one per core]"
+)
+@click.option(
+    "--corridor", default="", metavar="LINK,LINK,...",
+    help="Links of the time-space diagram. [default: the straight road past most signals]",
+)
+@click.option(
+    "--set", "pairs", multiple=True, metavar="NAME=NUMBER",
+    help="Change a setting of the controller (with one controller only).",
+)
+@click.option("--gui", is_flag=True, help="Watch it in sumo-gui (through TraCI, slower).")
+@click.option(
+    "--port", type=click.IntRange(1, 65535),
+    help="Use a SUMO that already listens on this TraCI port.",
+)
+@click.option("--no-report", is_flag=True, help="Skip report.html.")
+def simulate(
+    scenario: str,
+    controllers: tuple[str, ...],
+    seed: int | None,
+    seeds: int | None,
+    sensing: str,
+    out: Path | None,
+    jobs: int | None,
+    corridor: str,
+    pairs: tuple[str, ...],
+    gui: bool,
+    port: int | None,
+    no_report: bool,
+) -> None:
+    """Run controllers on a SUMO SCENARIO, print what they did to travel time, write a report.
+
+    SCENARIO is a .sumocfg file or a name from `topis scenarios`. It runs exactly as
+    configured; TOPIS adds detectors, drives every road traffic light through its guard,
+    and leaves the scenario's own files and outputs alone.
+
+    \b
+    Examples:
+      topis simulate my.sumocfg --controller actuated
+      topis simulate resco:cologne8 -c shipped -c webster -c max-pressure --seeds 5
+      topis simulate gangnam -c max-pressure --sensing loops --set interval_s=8
+    """
+    names = controllers or ("shipped", "max-pressure")
+    settings = _settings(pairs)
+    if len(set(names)) < len(names):
+        raise InputError("the same controller is named twice; name each once")
+    if seed is not None and seeds is not None:
+        raise InputError("--seed and --seeds exclude each other; give one of them")
+    if settings and len(names) > 1:
+        raise InputError("--set goes with one --controller; run them apart")
+    if (gui or port) and (jobs or 1) > 1:
+        raise InputError("--gui and --port show one run at a time; leave out --jobs")
+    for name in names:
+        check_controller(name, settings)
+    layout = sensing_layout(sensing)
+    config_file = find_scenario(scenario)
+    config = read_sumocfg(config_file)
+    network = load_network(config.net_file, config.additional_files).network
+    folder = out or Path("runs") / scenario.replace(":", "-").removesuffix(".sumocfg").split("/")[-1]
+    _make(folder)
+    numbers = list(range(1, seeds + 1)) if seeds else [1 if seed is None else seed]
+    specs = [
+        RunSpec(
+            scenario=scenario, config_file=config_file, controller=name, seed=number,
+            layout=layout, folder=folder / folder_name(name, number),
+            corridor=tuple(part for part in corridor.split(",") if part), gui=gui, port=port,
+            settings=settings,
+        )
+        for name in names
+        for number in numbers
+    ]
+    at_once = 1 if gui or port else min(jobs or default_jobs(), len(specs))
+    with BatchProgress(len(specs)) as progress:
+        statuses = run_batch(specs, at_once, progress)
+    _conclude(folder, network, statuses, report=not no_report)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot be written ({error.strerror}); choose another --out"
+        ) from None
+
+
+def _conclude(
+    folder: Path, network: Network, statuses: list[RunStatus], *, report: bool
+) -> None:
+    """Report on the runs that ended, then say what went wrong with the others."""
+    failed = [status for status in statuses if status.error]
+    usable = [s.spec.folder for s in statuses if s.ended in ("complete", "interrupted")]
+    interrupted = any(s.ended != "complete" for s in statuses) and not failed
+    if failed and failed[0].error is not None:
+        _remove_if_empty(folder)
+        raise failed[0].error
+    if not usable:
+        _remove_if_empty(folder)
+        raise click.exceptions.Abort
+    measures = [measure_run(run) for run in usable]
+    rows = compare(measures)
+    click.echo(format_table(rows))
+    write_text(folder / "metrics.json", metrics_json(measures))
+    write_text(folder / "timings.json", timings_json(usable))
+    click.echo(f"\nMeasures: {folder / 'metrics.json'}")
+    if report:
+        from topis.report.html import draw_pictures, write_report
+
+        shapes = [
+            network.link_shape_m[a:b].tolist()
+            for a, b in zip(network.link_shape_ptr, network.link_shape_ptr[1:], strict=False)
+        ]
+        pictures = draw_pictures(measures, usable, shapes)
+        click.echo(f"Report:   {write_report(folder, measures, pictures)}")
+    if interrupted:
+        click.echo("Interrupted: the figures cover the time until then.", err=True)
+        raise SystemExit(EXIT_INTERRUPTED)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if not any(folder.iterdir()):
+        folder.rmdir()

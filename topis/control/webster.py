@@ -1,0 +1,328 @@
+"""Fixed-time control re-timed from counts: the good practice of a traffic engineer.
+
+Every few minutes the flows that the sensors counted in the last quarter of an hour give, for each group of
+coupled junctions, the common cycle of least HCM delay, greens of least delay in it
+(Webster 1958; HCM 6th ed., ch. 19) and offsets for the platoons between them. Until the
+first counts are in, the shipped programs run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topis._core.split import split_greens
+from topis.config import setting
+from topis.control.coordination import (
+    BIN_S,
+    Feeds,
+    best_offsets,
+    coupled_groups,
+    find_feeds,
+    platoon_delay,
+)
+from topis.control.plans import PlanFollower
+from topis.control.service import intergreen_ms, permissive_rates, service_table
+from topis.model.command import LOCAL, Commands, SignalPlan
+from topis.model.lamp import is_green
+from topis.model.network import PEDESTRIAN, Network
+from topis.model.state import SignalState, TrafficState
+from topis.units import BASE_SAT_FLOW_VPS, MS_PER_S, to_ms
+
+_INFEASIBLE = 1e29
+#: Greens are made for this degree of saturation, the usual target (HCM, SCOOT).
+DESIGN_SATURATION = 0.9
+#: The shipped splits are knowledge too: they say which lanes are busy. They count as
+#: `prior_s` of watching a flow of this degree of saturation.
+PRIOR_SATURATION = 0.5
+
+
+@dataclass(frozen=True)
+class WebsterSettings:
+    """How often to re-time, and the cycles to choose from."""
+
+    first_s: float = setting(600.0, 60, 3600, "first re-timing after the start")
+    period_s: float = setting(300.0, 60, 86400, "time between re-timings")
+    average_s: float = setting(900.0, 60, 86400, "counts are averaged over this time")
+    prior_s: float = setting(600.0, 0, 86400, "what the shipped splits count for")
+    min_cycle_s: float = setting(40.0, 20, 200, "shortest cycle")
+    max_cycle_s: float = setting(120.0, 40, 300, "longest cycle, if the shipped is not longer")
+    step_s: float = setting(5.0, 1, 30, "step between cycles tried")
+    worth_share: float = setting(0.03, 0, 0.5, "a new plan must save this share of the delay")
+
+
+class Webster:
+    """Common cycle, splits and offsets from detector counts."""
+
+    name = "webster"
+
+    def __init__(self, network: Network, settings: WebsterSettings | None = None) -> None:
+        self._network = network
+        self._set = settings or WebsterSettings()
+        self._feeds: Feeds = find_feeds(network)
+        self._group = coupled_groups(network, self._feeds)
+        self._order = [self._stage_order(j) for j in range(network.junctions)]
+        self._change_s = intergreen_ms(network) / MS_PER_S
+        self._lost_s = np.array([sum(self._changes(order)) for order in self._order])
+        self._min_s = _least_green_s(network)
+        self._sat = np.full(network.lanes, DESIGN_SATURATION * BASE_SAT_FLOW_VPS, dtype=np.float32)
+        self._prior_vps = PRIOR_SATURATION * BASE_SAT_FLOW_VPS * network.lane_green_share
+        self._follower: PlanFollower | None = None
+        self._now_cycle_s: NDArray[np.float64] | None = None
+        self._now_green_s: NDArray[np.float64] | None = None
+        self._mean_flow = np.zeros(network.lanes)
+        self._mean_queue = np.zeros(network.lanes)
+        self._watched_s = 0.0
+        self._last_ms: int | None = None
+        self._next_ms: int | None = None
+        self.plans: list[SignalPlan] = []
+
+    def decide(self, state: TrafficState, signals: SignalState) -> Commands:
+        """See `topis.control.protocol.Controller`."""
+        if self._next_ms is None:
+            self._next_ms = state.time_ms + to_ms(self._set.first_s)
+        self._watch(state)
+        if state.time_ms >= self._next_ms:
+            self._next_ms = state.time_ms + to_ms(self._set.period_s)
+            self._retime()
+        stage = np.full(self._network.junctions, LOCAL, dtype=np.int32)
+        if self._follower is not None:
+            stage[self._follower.junction] = self._follower.stages(state.time_ms)
+        return Commands(state.time_ms, stage)
+
+    # ---- stages in their order ----
+
+    def _stage_order(self, junction: int) -> NDArray[np.int32]:
+        """The active program's order, each stage once."""
+        network = self._network
+        program = int(network.junction_program[junction])
+        steps = network.program_stage[slice(*network.program_stage_ptr[program : program + 2])]
+        _, first = np.unique(steps, return_index=True)
+        return steps[np.sort(first)]
+
+    def _changes(self, order: NDArray[np.int32]) -> list[float]:
+        """Intergreen before each stage of the order (s)."""
+        low = int(self._network.junction_stage_ptr[self._network.stage_junction[order[0]]])
+        return [
+            float(self._change_s[order[k - 1], order[k] - low]) if len(order) > 1 else 0.0
+            for k in range(len(order))
+        ]
+
+    # ---- re-timing ----
+
+    def _watch(self, state: TrafficState) -> None:
+        """Mean flow and queue of each lane over the last quarter of an hour."""
+        if self._last_ms is not None:
+            dt_s = (state.time_ms - self._last_ms) / MS_PER_S
+            self._watched_s = min(self._watched_s + dt_s, self._set.average_s)
+            gain = dt_s / self._watched_s
+            self._mean_flow += gain * (np.nan_to_num(state.flow_vps) - self._mean_flow)
+            self._mean_queue += gain * (np.nan_to_num(state.queue_veh) - self._mean_queue)
+        self._last_ms = state.time_ms
+
+    def _demand_vps(self) -> NDArray[np.float32]:
+        """Flow to be served: what arrives, and what stands beyond a red time's worth.
+
+        A count of n vehicles is known to about its square root; greens are made for one
+        such standard deviation more, or a quiet lane that wakes up is starved.
+        """
+        prior = self._set.prior_s / (self._set.prior_s + self._watched_s)
+        flow = (1.0 - prior) * np.maximum(self._mean_flow, 0.0) + prior * self._prior_vps
+        cycle_s = 90.0 if self._now_cycle_s is None else float(self._now_cycle_s.mean())
+        left_over = np.maximum(self._mean_queue - flow * cycle_s / 2.0, 0.0)
+        margin = np.sqrt(flow / max(self._watched_s, 60.0))
+        return (flow + margin + left_over / self._set.period_s).astype(np.float32)
+
+    def _retime(self) -> None:
+        flow = self._demand_vps()
+        rates = permissive_rates(self._network, flow)
+        table = service_table(self._network, rates)
+        pairs = (table.ptr, table.lane, table.rate)
+        cycles = self._cycles()
+        tried = [self._split(np.full(self._network.junctions, c), flow, pairs) for c in cycles]
+        groups = int(self._group.max(initial=-1)) + 1
+        cost = np.array(
+            [np.bincount(self._group, delay, minlength=groups) for _, delay in tried]
+        )
+        choice = np.argmin(cost, axis=0)
+        cycle_s = cycles[choice][self._group]
+        green_s, delay = self._split(cycle_s, flow, pairs)
+        feasible = delay < _INFEASIBLE
+        if self._keeps(flow, pairs, delay, feasible):
+            return
+        self._now_cycle_s, self._now_green_s = cycle_s, green_s
+        self._make_plans(cycle_s, green_s, feasible, flow)
+
+    def _cycles(self) -> NDArray[np.float64]:
+        network, longest = self._network, self._set.max_cycle_s
+        shipped = network.program_cycle_ms[network.junction_program] / MS_PER_S
+        least = self._lost_s + np.add.reduceat(self._min_s, network.junction_stage_ptr[:-1])
+        longest = max(longest, float(shipped.max(initial=0)), float(least.max(initial=0)) + 5.0)
+        return np.arange(self._set.min_cycle_s, longest + self._set.step_s, self._set.step_s)
+
+    def _split(
+        self,
+        cycle_s: NDArray[np.float64],
+        flow: NDArray[np.float32],
+        pairs: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]],
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        network = self._network
+        green_s = np.zeros(network.stages)
+        delay = np.zeros(network.junctions)
+        split_greens(
+            network.junction_stage_ptr, np.asarray(cycle_s, dtype=np.float64), self._lost_s,
+            self._min_s, *pairs, flow, self._sat, 1.0, np.zeros(network.lanes), green_s, delay,
+        )
+        return green_s, delay
+
+    def _keeps(
+        self,
+        flow: NDArray[np.float32],
+        pairs: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]],
+        delay: NDArray[np.float64],
+        feasible: NDArray[np.bool_],
+    ) -> bool:
+        """Whether the running plan is still so good that changing it is not worth it."""
+        if self._now_cycle_s is None or self._now_green_s is None:
+            return False
+        # Greens fixed at what runs now: nothing is left to hand out.
+        fixed = self._now_green_s
+        lost = self._now_cycle_s - np.add.reduceat(fixed, self._network.junction_stage_ptr[:-1])
+        now_delay = np.zeros(self._network.junctions)
+        split_greens(
+            self._network.junction_stage_ptr, self._now_cycle_s, lost, fixed, *pairs, flow,
+            self._sat, 1.0, np.zeros(self._network.lanes), np.zeros(self._network.stages),
+            now_delay,
+        )
+        now, new = float(now_delay[feasible].sum()), float(delay[feasible].sum())
+        return new > now * (1.0 - self._set.worth_share)
+
+    def _make_plans(
+        self,
+        cycle_s: NDArray[np.float64],
+        green_s: NDArray[np.float64],
+        feasible: NDArray[np.bool_],
+        flow: NDArray[np.float32],
+    ) -> None:
+        offsets_ms = self._offsets_ms(cycle_s, green_s, flow)
+        plans = []
+        for junction in np.flatnonzero(feasible).tolist():
+            order = self._order[junction]
+            split_ms = np.array(
+                [
+                    to_ms(change + float(green_s[stage]))
+                    for change, stage in zip(self._changes(order), order, strict=True)
+                ],
+                dtype=np.int32,
+            )
+            plans.append(
+                SignalPlan(
+                    junction=junction,
+                    cycle_ms=int(split_ms.sum()),
+                    offset_ms=int(offsets_ms[junction]),
+                    stage=order,
+                    split_ms=split_ms,
+                    reason=f"least HCM delay at {cycle_s[junction]:g} s",
+                )
+            )
+        self.plans = plans
+        self._follower = PlanFollower(plans)
+
+    # ---- offsets ----
+
+    def _offsets_ms(
+        self,
+        cycle_s: NDArray[np.float64],
+        green_s: NDArray[np.float64],
+        flow: NDArray[np.float32],
+    ) -> NDArray[np.int64]:
+        network = self._network
+        offset_ms = np.zeros(network.junctions, dtype=np.int64)
+        windows = {j: self._green_bins(j, cycle_s[j], green_s) for j in range(network.junctions)}
+        for group in range(int(self._group.max(initial=-1)) + 1):
+            members = np.flatnonzero(self._group == group)
+            if len(members) < 2:
+                continue
+            number = {int(j): k for k, j in enumerate(members)}
+            bins = max(1, round(float(cycle_s[members[0]]) / BIN_S))
+            pairs = [
+                (number[up], number[down], table)
+                for up, down, table in self._tables(members, windows, flow, bins)
+            ]
+            offset_ms[members] = to_ms(BIN_S) * best_offsets(len(members), pairs, bins)
+        return offset_ms
+
+    def _green_bins(
+        self, junction: int, cycle_s: float, green_s: NDArray[np.float64]
+    ) -> NDArray[np.int32]:
+        """Stage shown in each bin of the cycle, -1 while changing."""
+        order = self._order[junction]
+        bins = max(1, round(cycle_s / BIN_S))
+        shown = np.full(bins, -1, dtype=np.int32)
+        at_s = 0.0
+        for change_s, stage in zip(self._changes(order), order, strict=True):
+            begin = round((at_s + change_s) / BIN_S)
+            at_s += change_s + float(green_s[stage])
+            shown[begin : round(at_s / BIN_S)] = stage
+        return shown
+
+    def _tables(
+        self,
+        members: NDArray[np.intp],
+        windows: dict[int, NDArray[np.int32]],
+        flow: NDArray[np.float32],
+        bins: int,
+    ) -> list[tuple[int, int, NDArray[np.float64]]]:
+        network, feeds = self._network, self._feeds
+        tables = []
+        inside = set(members.tolist())
+        for move, link, travel_s in zip(feeds.move, feeds.link, feeds.travel_s, strict=True):
+            up = int(network.move_junction[move])
+            down = int(network.link_junction[link])
+            if up not in inside:
+                continue
+            conns = np.flatnonzero(network.conn_move == move)
+            vps = float((flow[network.conn_from_lane[conns]] * network.conn_share[conns]).sum())
+            leaving = self._conn_green(up, windows[up], conns)
+            if vps <= 0.0 or not leaving.any():
+                continue
+            cycle_s = bins * BIN_S
+            departures = vps * cycle_s * leaving / leaving.sum()
+            lanes = np.arange(network.link_lane_ptr[link], network.link_lane_ptr[link + 1])
+            ahead = np.flatnonzero(
+                np.isin(network.conn_from_lane, lanes) & (network.conn_group >= 0)
+            )
+            served = self._conn_green(down, windows[down], ahead) * len(lanes)
+            tables.append(
+                (up, down, platoon_delay(departures, served * BASE_SAT_FLOW_VPS * BIN_S,
+                                         travel_s / BIN_S))
+            )
+        return tables
+
+    def _conn_green(
+        self, junction: int, shown: NDArray[np.int32], conns: NDArray[np.intp]
+    ) -> NDArray[np.float64]:
+        """Share of the connections that is green in each bin of the junction's cycle."""
+        network = self._network
+        first = int(network.junction_group_ptr[junction])
+        groups = network.conn_group[conns]
+        groups = groups[groups >= 0] - first
+        share = np.zeros(len(shown))
+        for stage in np.unique(shown[shown >= 0]):
+            green = is_green(network.stage_codes(int(stage)))[groups]
+            share[shown == stage] = green.mean() if len(green) else 0.0
+        return share
+
+
+def _least_green_s(network: Network) -> NDArray[np.float64]:
+    """Shortest green of each stage that the guard lets end, crossings included (s)."""
+    least = network.stage_min_green_ms / MS_PER_S
+    for stage in range(network.stages):
+        low = int(network.junction_group_ptr[network.stage_junction[stage]])
+        green = np.flatnonzero(is_green(network.stage_codes(stage))) + low
+        walking = green[network.group_kind[green] == PEDESTRIAN]
+        if len(walking):
+            least[stage] = max(least[stage], network.group_min_green_ms[walking].max() / MS_PER_S)
+    return np.ascontiguousarray(least, dtype=np.float64)

@@ -1,0 +1,120 @@
+"""A journal, replayed through the loop, must give every decision again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topis.control.registry import make_controller
+from topis.errors import ReplayMismatch
+from topis.estimation.estimator import Estimator
+from topis.model.command import Commands, Refusal
+from topis.model.observation import Observation
+from topis.model.state import SignalState
+from topis.report.journal import JournalReader
+from topis.run.loop import run_loop
+from topis.run.ports import LocalLamps
+
+
+@dataclass(frozen=True)
+class Verified:
+    """How much was replayed and found the same."""
+
+    ticks: int
+    commands: int
+    refusals: int
+
+
+class _JournalSource:
+    def __init__(self, journal: JournalReader) -> None:
+        self._observations = journal.observations()
+
+    def next(self) -> Observation | None:
+        return next(self._observations, None)
+
+
+class _JournalActuator:
+    """Shows nothing; tells what was seen of junctions under local control."""
+
+    def __init__(self, journal: JournalReader) -> None:
+        self._lamps = journal.local_lamps()
+
+    def changed_lamps(self, local: NDArray[np.bool_]) -> LocalLamps:
+        return next(self._lamps, [])
+
+    def show(self, junction: int, group_code: NDArray[np.uint8]) -> None:
+        return
+
+    def release(self, junction: int) -> None:
+        return
+
+
+class _Comparer:
+    """Recorder that compares instead of keeping."""
+
+    def __init__(self, journal: JournalReader) -> None:
+        self._journal = journal
+        self._commands = journal.commands()
+        self._refusals = journal.refusals()
+        self.commands = 0
+        self.refusals = 0
+
+    def record(
+        self,
+        observation: Observation,
+        local_lamps: LocalLamps,
+        commands: Commands,
+        refusals: list[Refusal],
+        signals: SignalState,
+    ) -> None:
+        then = next(self._commands)
+        differs = np.flatnonzero(then != commands.stage)
+        if len(differs):
+            junction = int(differs[0])
+            raise ReplayMismatch(
+                f"{self._journal.folder.name} at {observation.time_ms / 1000:g} s: junction "
+                f"{self._journal.network.junction_ids[junction]!r} was told stage "
+                f"{then[junction]}, now {commands.stage[junction]}; was it made by another version?"
+            )
+        for refusal in refusals:
+            now = (refusal.time_ms, refusal.junction, refusal.wanted, int(refusal.reason))
+            if self.refusals >= len(self._refusals) or self._refusals[self.refusals] != now:
+                raise ReplayMismatch(
+                    f"{self._journal.folder.name} at {observation.time_ms / 1000:g} s: another "
+                    "refusal than in the journal; was it made by another version?"
+                )
+            self.refusals += 1
+        self.commands += len(commands.stage)
+
+
+class _NoClock:
+    def tick(self, time_ms: int) -> bool:
+        return True
+
+
+def verify_run(folder: Path) -> Verified:
+    """Replay a run folder's observations and compare every command and refusal.
+
+    Raises
+    ------
+    InputError
+        Not a run folder.
+    ReplayMismatch
+        A decision differs.
+    """
+    journal = JournalReader(folder)
+    manifest = journal.manifest
+    comparer = _Comparer(journal)
+    times = run_loop(
+        journal.network,
+        _JournalSource(journal),
+        Estimator(journal.network, journal.sensors),
+        make_controller(manifest["controller"], journal.network, manifest["settings"]),
+        _JournalActuator(journal),
+        comparer,
+        _NoClock(),
+    )
+    return Verified(times.ticks, comparer.commands, comparer.refusals)
