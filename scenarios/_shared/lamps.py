@@ -22,6 +22,9 @@ START_UP_S = 1.5
 CAR_LENGTH_M = 5.0
 YELLOW_MIN_S, YELLOW_MAX_S = 3, 5
 ALL_RED_MIN_S, ALL_RED_MAX_S = 1, 2
+WALK_ONLY_CLEARANCE_S = 14
+"""All-red after a stage in which only people move.  Longer than the street would need, because
+SUMO's pedestrians step out until the last second of green, flashing or not."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,9 @@ class Lamps:
                 phase(need_s, walking, f"{stage.name}, walk")
             if green_s > need_s:
                 phase(green_s - need_s, waiting, stage.name)
+            if not stage.go:
+                phase(WALK_ONLY_CLEARANCE_S, waiting, f"{stage.name}, clearance")
+                continue
             follower = self.state(stages[(i + 1) % len(stages)])
             pairs = list(zip(waiting, follower, strict=True))
             change = ["y" if a in "Gg" and b == "r" else a for a, b in pairs]
@@ -182,6 +188,10 @@ class Lamps:
             phase(self.all_red_s, "".join(clear), f"{stage.name}, all-red")
         return logic
 
-    def cycle_s(self, plan: Programme) -> int:
+    def change_s(self, stage: Stage) -> int:
+        """Return the time from the end of a stage's green to the start of the next stage."""
+        return self.yellow_s + self.all_red_s if stage.go else WALK_ONLY_CLEARANCE_S
+
+    def cycle_s(self, stages: tuple[Stage, ...], plan: Programme) -> int:
         """Return the cycle length of a plan."""
-        return sum(plan.greens_s) + len(plan.greens_s) * (self.yellow_s + self.all_red_s)
+        return sum(plan.greens_s) + sum(self.change_s(stage) for stage in stages)

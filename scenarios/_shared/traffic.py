@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -94,7 +94,7 @@ def add_vehicles(root: ET.Element, vehicles: list[Vehicle], begin_s: int) -> Non
 
 
 def add_walkers(
-    root: ET.Element, streets: Streets, per_h: dict[str, float], begin_s: int, end_s: int
+    root: ET.Element, streets: Streets, per_h: Mapping[str, float], begin_s: int, end_s: int
 ) -> None:
     """Add two opposite flows of people over every crossing, arriving at random.
 

@@ -35,9 +35,10 @@ def add_programmes(net: ET.Element, plan: dict[str, Programme], cycle_s: int) ->
     at = next(i for i, child in enumerate(net) if child.tag == "junction")
     for junction, programme in sorted(plan.items(), reverse=True):
         lamps = Lamps(net, streets, junction)
-        if lamps.cycle_s(programme) != cycle_s:
-            raise ValueError(f"junction {junction}: cycle is {lamps.cycle_s(programme)} s")
-        net.insert(at, lamps.programme(layout.STAGES[junction], programme))
+        stages = layout.STAGES[junction]
+        if lamps.cycle_s(stages, programme) != cycle_s:
+            raise ValueError(f"junction {junction}: cycle is {lamps.cycle_s(stages, programme)} s")
+        net.insert(at, lamps.programme(stages, programme))
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import xml.etree.ElementTree as ET
-from collections import Counter
+from collections import defaultdict
 from itertools import pairwise
 
 from scenarios._shared.streets import Streets
@@ -114,7 +114,7 @@ def routes(streets: Streets) -> dict[tuple[str, str], list[tuple[list[str], int]
                 continue
             tries = [[a, b]] + [[a, m, b] for m in nodes]
             tries += [[a, m, n, b] for m in nodes for n in nodes if m != n]
-            best: list[list[str]] = []
+            best: list[tuple[list[str], list[str]]] = []
             for corners in tries:
                 if best and len(corners) > len(best[0][0]):
                     break
@@ -125,7 +125,7 @@ def routes(streets: Streets) -> dict[tuple[str, str], list[tuple[list[str], int]
                 if len(set(path)) < len(path) or "u" in turns:
                     continue
                 if sum(turn != "s" for turn in turns) == len(corners) - 2:
-                    best.append([corners, path])
+                    best.append((corners, path))
             if best:
                 shortest = min(len(path) for _, path in best)
                 found[a, b] = [
@@ -147,7 +147,7 @@ def path_flows(streets: Streets) -> dict[tuple[str, ...], float]:
     flow = {(a, b): f * INFLOW_VPH[a] * OUTFLOW_VPH[b] for (a, b), f in flow.items()}
     for _ in range(50):
         for end, wanted, factor in ((1, OUTFLOW_VPH, scale), (0, INFLOW_VPH, 1.0)):
-            total: Counter[str] = Counter()
+            total: defaultdict[str, float] = defaultdict(float)
             for pair, value in flow.items():
                 total[pair[end]] += value
             flow = {
@@ -163,7 +163,7 @@ def path_flows(streets: Streets) -> dict[tuple[str, ...], float]:
 
 def turn_flows(streets: Streets) -> dict[tuple[str, str], float]:
     """Return the peak flow in vehicles per hour of each turn: (junction, side and turn)."""
-    flows: Counter[tuple[str, str]] = Counter()
+    flows: defaultdict[tuple[str, str], float] = defaultdict(float)
     for path, vph in path_flows(streets).items():
         for a, b, c in zip(path, path[1:], path[2:], strict=False):
             flows[b, streets.side(b, a) + streets.turn(a, b, c)] += vph

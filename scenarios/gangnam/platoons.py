@@ -100,7 +100,7 @@ class PlatoonModel:
             for stage, green_s in zip(stages, plan[junction].greens_s, strict=True):
                 if turn in stage.go.split():
                     green[k, (seconds[:green_s] + start_s) % self.cycle_s] = 1.0
-                start_s += green_s + lamps.yellow_s + lamps.all_red_s
+                start_s += green_s + lamps.change_s(stage)
         return green
 
     def delay_s(self, plan: dict[str, Programme]) -> float:

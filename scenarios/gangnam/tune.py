@@ -5,7 +5,8 @@ walk times, and offsets that carry the platoons of the main directions (north on
 corridor, east on the business street, north on the other streets).
 
 Step 2, in a platoon model (``platoons.py``): offsets are moved one junction at a time as long as
-the modelled delay of the whole network falls.
+the modelled delay of the whole network falls, from the paper plan and from random offsets; the
+results are run in SUMO and the best is kept.
 
 Step 3, in SUMO: rounds of small random changes of splits and offsets at several junctions at
 once.  Each change is judged by the delay on the approaches around its junction; the changes that
@@ -98,7 +99,7 @@ def equal_saturation(lamps: Lamps, streets: Streets, cycle_s: int) -> tuple[int,
     stages = layout.STAGES[lamps.junction]
     ratios = flow_ratios(streets, lamps.junction)
     greens_s = least_greens_s(lamps, stages)
-    spare_s = cycle_s - lamps.cycle_s(Programme(0, tuple(greens_s)))
+    spare_s = cycle_s - lamps.cycle_s(stages, Programme(0, tuple(greens_s)))
     if spare_s < 0:
         raise ValueError(f"junction {lamps.junction}: {cycle_s} s cycle is {-spare_s} s too short")
     for _ in range(spare_s):
@@ -116,7 +117,7 @@ def stage_start_s(lamps: Lamps, plan: Programme, turn: str) -> int:
     for stage, green_s in zip(layout.STAGES[lamps.junction], plan.greens_s, strict=True):
         if turn in stage.go.split():
             break
-        start_s += green_s + lamps.yellow_s + lamps.all_red_s
+        start_s += green_s + lamps.change_s(stage)
     return start_s
 
 
@@ -154,6 +155,11 @@ def model_offsets(model: PlatoonModel, plan: Plan) -> Plan:
     return plan
 
 
+def random_offsets(rng: random.Random, plan: Plan, cycle_s: int) -> Plan:
+    """Return the plan with offsets drawn at random."""
+    return {j: Programme(rng.randrange(cycle_s), old.greens_s) for j, old in plan.items()}
+
+
 class Trial:
     """Runs plans in SUMO, in a scratch folder."""
 
@@ -168,7 +174,9 @@ class Trial:
         write_config(folder, "gangnam.net.xml.gz", demand.BEGIN_S, demand.END_S)
         self.lamps = all_lamps(ET.fromstring(self.bare_net), self.streets)
 
-    def run(self, plan: Plan, cycle_s: int, seeds: tuple[int, ...]) -> tuple[float, dict]:
+    def run(
+        self, plan: Plan, cycle_s: int, seeds: tuple[int, ...]
+    ) -> tuple[float, dict[str, float]]:
         """Return (mean delay in s per vehicle, total delay in s per edge) over the seeds."""
         net = ET.fromstring(self.bare_net)
         add_programmes(net, plan, cycle_s)
@@ -191,9 +199,9 @@ class Trial:
                 vehicles += 1
                 edge = trip.get("departLane", "").rsplit("_", 1)[0]
                 edges[edge] = edges.get(edge, 0.0) + wait_s
-            for edge in ET.parse(self.folder / "loss.xml").getroot().iter("edge"):
-                name = edge.get("id", "")
-                edges[name] = edges.get(name, 0.0) + float(edge.get("timeLoss", 0))
+            for row in ET.parse(self.folder / "loss.xml").getroot().iter("edge"):
+                name = row.get("id", "")
+                edges[name] = edges.get(name, 0.0) + float(row.get("timeLoss", 0))
         return delay_s / vehicles, edges
 
     def local_delay_s(self, edges: dict[str, float], junction: str) -> float:
@@ -252,25 +260,33 @@ def main() -> None:
     """Read the command line, tune, print the plan."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cycle", type=int, default=CYCLE_S, help="common cycle in s")
+    parser.add_argument("--starts", type=int, default=1, help="starts of step 2")
     parser.add_argument("--paper", action="store_true", help="skip step 2")
     parser.add_argument("--rounds", type=int, default=0, help="rounds of the hill-climb")
     parser.add_argument("--scale", type=float, default=1.0, help="demand factor")
     parser.add_argument("--seeds", type=int, nargs="+", default=TUNING_SEEDS)
     parser.add_argument("--shipped", action="store_true", help="start from the shipped plan")
     given = parser.parse_args()
+    seeds = tuple(given.seeds)
     with tempfile.TemporaryDirectory() as scratch:
         trial = Trial(Path(scratch), given.scale)
         plan = PLAN if given.shipped else paper_plan(trial.lamps, trial.streets, given.cycle)
         if not (given.shipped or given.paper):
             flows = demand.turn_flows(trial.streets)
             model = PlatoonModel(trial.streets, trial.lamps, flows, given.cycle)
-            plan = model_offsets(model, plan)
+            rng = random.Random(5)
+            found = []
+            for attempt in range(given.starts):
+                start = random_offsets(rng, plan, given.cycle) if attempt else plan
+                found.append(model_offsets(model, start))
+            delays_s = [trial.run(moved, given.cycle, seeds)[0] for moved in found]
+            plan = found[delays_s.index(min(delays_s))]
         for junction in plan:
             ratios = flow_ratios(trial.streets, junction)
             greens_s = list(plan[junction].greens_s)
             worst = saturation(layout.STAGES[junction], greens_s, ratios, given.cycle)
             print(f"# {junction}: degree of saturation {worst:.2f} in the peak", flush=True)
-        plan = climb(trial, plan, given.cycle, given.rounds, tuple(given.seeds))
+        plan = climb(trial, plan, given.cycle, given.rounds, seeds)
     for junction, programme in plan.items():
         print(f'    "{junction}": Programme({programme.offset_s}, {programme.greens_s}),')
 

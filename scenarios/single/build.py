@@ -80,7 +80,8 @@ def build_demand(plan: Streets) -> ET.Element:
     root = ET.Element("routes")
     add_types(root)
     vehicles: list[Vehicle] = []
-    for (a, b), vph in FLOW_VPH.items():
+    for pair, vph in FLOW_VPH.items():
+        a, b = pair[0], pair[1]
         name = f"{a}_to_{b}"
         ET.SubElement(root, "route", id=name, edges=" ".join(plan.edges([a, "X", b])))
         times = departures(rng, vph, lambda t: profile_rate(PROFILE, t), END_S - BEGIN_S)

@@ -1,0 +1,1 @@
+"""Slow honest twins of the kernels in `topis._core`, one module per kernel."""

@@ -1,0 +1,146 @@
+"""Twin of `topis._core.lane_tracker`: one object per lane, numbers one at a time.
+
+Everything is kept in float32 as in the kernel, so that both agree to the last bit; where
+the kernel's literals make an expression double precision, `float` says so here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+UNSEEN, LOOPS, CAMERAS = 0, 1, 2
+F = np.float32
+COVERED_S, CLEAR_S, COVERED_SHARE = F(2.0), F(3.0), F(0.95)
+FLOW_AVERAGE_S, STOPPING_EXTRA_S, LONG_GAP_S = F(240.0), F(2.5), F(99.0)
+STATE = (
+    "queue_veh", "vehicles_veh", "gap_s", "flow_vps", "between", "beyond", "transit",
+    "covered_s", "clear_s",
+)  # fmt: skip
+
+
+class Lane:
+    """One approach lane: its sensors and what is believed of it."""
+
+    def __init__(self, arrays: Mapping[str, Any], number: int) -> None:
+        self.seen_by = int(arrays["seen_by"][number])
+        mine = range(arrays["camera_ptr"][number], arrays["camera_ptr"][number + 1])
+        self.cameras = [
+            (int(arrays["camera_sensor"][k]), F(arrays["camera_weight"][k])) for k in mine
+        ]
+        self.stop = int(arrays["stop_sensor"][number])
+        self.advance = int(arrays["advance_sensor"][number])
+        for name in ("between_veh", "transit_s", "view_s", "sat_flow_vps", "assumed_vps", *STATE):
+            setattr(self, name, F(arrays[name][number]))
+
+    def by_camera(self, reading: Sequence[Any], gain: np.float32) -> None:
+        vehicles = stopped = F(0)
+        for sensor, weight in self.cameras:
+            vehicles = vehicles + weight * reading[sensor][0]
+            stopped = stopped + weight * reading[sensor][1]
+        self.vehicles_veh, self.queue_veh = vehicles, stopped
+        if stopped > 0.5:
+            self.gap_s = F(0)
+        elif vehicles > 0:
+            self.gap_s = min(self.view_s / vehicles, LONG_GAP_S)
+        else:
+            self.gap_s = LONG_GAP_S
+        moving_flow = (vehicles - stopped) / (self.view_s + STOPPING_EXTRA_S)
+        self.flow_vps = self.flow_vps + gain * (moving_flow - self.flow_vps)
+
+    def by_loops(
+        self, reading: Sequence[Any], *, green: bool, dt: np.float32, gain: np.float32
+    ) -> None:
+        out, stop_share = reading[self.stop]
+        into, share = reading[self.advance] if self.advance >= 0 else (out, stop_share)
+        self.covered_s = self.covered_s + dt if share >= COVERED_SHARE else F(0)
+        self.clear_s = self.clear_s + dt if stop_share <= 0 else F(0)
+        queue_over_loop = self.covered_s >= COVERED_S
+        line_clear = self.clear_s >= CLEAR_S
+        arrived = out if queue_over_loop else into
+        arrival_flow = float(arrived) / max(float(dt), 1e-3)
+        self.flow_vps = F(
+            float(self.flow_vps) + float(gain) * (arrival_flow - float(self.flow_vps))
+        )
+        if self.advance >= 0:
+            leaving = float(self.transit) * min(1.0, float(dt / self.transit_s))
+            self.transit = F(float(self.transit) + (float(into) - leaving))
+            self.between = max(F(0), self.between + into - out)
+            if line_clear:
+                self.between = min(self.between, self.transit)
+            if stop_share >= COVERED_SHARE:
+                self.between = max(self.between, F(1))
+            if queue_over_loop and not green:
+                self.between = self.between_veh
+            self.between = min(self.between, self.between_veh)
+        elif stop_share >= COVERED_SHARE:
+            self.between = F(1)
+        else:
+            self.between = min(out, F(1))
+        if queue_over_loop:
+            self.beyond = self.beyond + self.flow_vps * dt
+        elif self.beyond > 0:
+            self.beyond = self.beyond + (self.flow_vps * dt - into)
+            if share <= 0 and green and line_clear:
+                self.beyond = F(0)
+            self.beyond = max(self.beyond, F(0))
+        self.queue_veh = self.between + self.beyond
+        self.vehicles_veh = self.queue_veh
+        nobody = share <= 0 and stop_share <= 0 and into <= 0
+        self.gap_s = min(self.gap_s + dt, LONG_GAP_S) if nobody else F(0)
+
+    def by_assumption(self, *, green: bool, dt: np.float32) -> None:
+        queue = self.queue_veh + self.assumed_vps * dt
+        if green:
+            queue = max(F(0), queue - self.sat_flow_vps * dt)
+        self.queue_veh = self.vehicles_veh = queue
+        self.gap_s = F(0) if queue > 0.5 else LONG_GAP_S
+        self.flow_vps = self.assumed_vps
+
+    def bound(self, distance: np.float32, speed: np.float32, spacing: np.float32) -> None:
+        if self.seen_by == CAMERAS:
+            return
+        ahead = distance / spacing
+        length = float(ahead) + 1.0
+        if float(speed) < 1.4:
+            if float(self.queue_veh) < length:
+                if self.seen_by == LOOPS:
+                    self.beyond = F(max(float(self.beyond), length - float(self.between)))
+                self.queue_veh = F(length)
+        elif speed > 8 and self.seen_by == UNSEEN:
+            self.queue_veh = min(self.queue_veh, ahead)
+        self.vehicles_veh = max(self.vehicles_veh, self.queue_veh)
+
+
+class LaneTracker:
+    """Takes the kernel's arrays (copies them)."""
+
+    def __init__(self, **arrays: Any) -> None:
+        self.lanes = [Lane(arrays, i) for i in range(len(arrays["seen_by"]))]
+        self.elapsed_s = F(0)
+
+    def update(self, reading: Any, green: Sequence[int], dt_s: float) -> None:
+        dt = F(dt_s)
+        rows = [(F(count), F(share)) for count, share in reading]
+        self.elapsed_s = self.elapsed_s + dt
+        gain = F(float(dt) / min(max(float(self.elapsed_s), 30.0), float(FLOW_AVERAGE_S)))
+        for lane, is_green in zip(self.lanes, green, strict=True):
+            if lane.seen_by == CAMERAS:
+                lane.by_camera(rows, gain)
+            elif lane.seen_by == LOOPS:
+                lane.by_loops(rows, green=bool(is_green), dt=dt, gain=gain)
+            else:
+                lane.by_assumption(green=bool(is_green), dt=dt)
+
+    def bound(self, lane: Sequence[int], distance_m: Any, speed_mps: Any, spacing_m: float) -> None:
+        for number, distance, speed in zip(lane, distance_m, speed_mps, strict=True):
+            self.lanes[number].bound(F(distance), F(speed), F(spacing_m))
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What the kernel keeps in its INOUT arrays."""
+        return {
+            name: np.array([getattr(lane, name) for lane in self.lanes], np.float32)
+            for name in STATE
+        }
