@@ -38,7 +38,7 @@ lint: $(STAMP)  ## ruff, mypy (strict) and cython-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/cython-lint topis/_core
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint topis/_core
 
 bench: $(STAMP)  ## benchmarks; ONLY=name picks some
 	$(BIN)/python -m pytest bench -p no:xdist $(if $(ONLY),-k $(ONLY)) --benchmark-columns=min,median,rounds

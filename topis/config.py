@@ -49,7 +49,10 @@ LAYOUTS = {
         SensingLayout("loops"),
         SensingLayout("sparse", loop_approach_share=0.5, dead_share=0.1, probe_share=0.1),
         SensingLayout(
-            "ideal", camera_junction_share=1.0, camera_view_m=200.0, camera_missed_share=0.0,
+            "ideal",
+            camera_junction_share=1.0,
+            camera_view_m=200.0,
+            camera_missed_share=0.0,
             research_only=True,
         ),
     )
@@ -94,7 +97,9 @@ def from_toml(kind: type[T], path: Path, table: str, **given: Any) -> T:
         raise InputError.at(path, f"not TOML ({error})", "see docs/simulate.md") from None
     for name in content:
         if name != table:
-            raise InputError.at(path, f"unknown table or key {name!r}", f"put settings in [{table}]")
+            raise InputError.at(
+                path, f"unknown table or key {name!r}", f"put settings in [{table}]"
+            )
     values = content.get(table)
     if not isinstance(values, dict):
         raise InputError.at(path, f"no table [{table}]", f"put settings in [{table}]")

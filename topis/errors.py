@@ -8,7 +8,7 @@
     ├── SumoError             exit 4   SUMO is missing, refused to start or stopped early
     ├── SafetyError           exit 5   the guard met a state it must never meet
     ├── OutputError           exit 6   results cannot be written
-    └── ReplayMismatch        exit 7   a journal, replayed, gave another decision
+    └── ReplayMismatchError        exit 7   a journal, replayed, gave another decision
 
 Exit 2 is a mistyped command line (click's own), 130 an interrupted run.
 A message says what is wrong, where, and the cure, in one line.
@@ -58,7 +58,7 @@ class OutputError(TopisError):
     exit_code = 6
 
 
-class ReplayMismatch(TopisError):
+class ReplayMismatchError(TopisError):
     """A journal, replayed through the loop, gave another decision."""
 
     exit_code = 7

@@ -14,6 +14,10 @@ cdef enum:
 cdef float COVERED_S = 2.0
 cdef float CLEAR_S = 3.0
 cdef float COVERED_SHARE = 0.95
+#: Vehicles on a looped lane that its count of vehicles may tell of.
+cdef float VOUCHED_VEH = 8.0
+#: A vehicle that takes less than this many times its free time over the loop drives freely.
+cdef float FREE_PASS = 1.4
 #: Seconds over which arrival flow is averaged.
 cdef float FLOW_AVERAGE_S = 240.0
 #: Extra time a stopping vehicle spends moving in a camera's view, averaged over all (s).
@@ -36,7 +40,8 @@ cdef class LaneTracker:
     cdef const int[::1] camera_ptr, camera_sensor
     cdef const float[::1] camera_weight
     cdef const int[::1] stop_sensor, advance_sensor
-    cdef const float[::1] between_veh, transit_s, view_s, view_veh, sat_flow_vps, assumed_vps
+    cdef const float[::1] between_veh, transit_s, view_s, view_veh, free_pass_s
+    cdef const float[::1] sat_flow_vps, assumed_vps
     # INOUT
     cdef float[::1] queue_veh, vehicles_veh, gap_s, flow_vps
     cdef float[::1] between, beyond, transit, covered_s, clear_s
@@ -44,8 +49,9 @@ cdef class LaneTracker:
 
     def __init__(
         self, *, seen_by, camera_ptr, camera_sensor, camera_weight, stop_sensor,
-        advance_sensor, between_veh, transit_s, view_s, view_veh, sat_flow_vps,
-        assumed_vps, queue_veh, vehicles_veh, gap_s, flow_vps, between, beyond, transit, covered_s, clear_s,
+        advance_sensor, between_veh, transit_s, view_s, view_veh, free_pass_s, sat_flow_vps,
+        assumed_vps, queue_veh, vehicles_veh, gap_s, flow_vps, between, beyond, transit,
+        covered_s, clear_s,
     ):
         self.seen_by = seen_by
         self.camera_ptr = camera_ptr
@@ -57,6 +63,7 @@ cdef class LaneTracker:
         self.transit_s = transit_s
         self.view_s = view_s
         self.view_veh = view_veh
+        self.free_pass_s = free_pass_s
         self.sat_flow_vps = sat_flow_vps
         self.assumed_vps = assumed_vps
         self.queue_veh = queue_veh
@@ -164,9 +171,15 @@ cdef class LaneTracker:
             self.beyond[lane] += self.flow_vps[lane] * dt_s - into
             if share <= 0.0 and green and self.clear_s[lane] >= CLEAR_S:
                 self.beyond[lane] = 0.0
+            elif green and into > 0.0 and share * dt_s < FREE_PASS * self.free_pass_s[lane] * into:
+                # Who passes at road speed was not standing behind: the queue is nearly over.
+                self.beyond[lane] *= 0.5
             self.beyond[lane] = max(self.beyond[lane], 0.0)
         self.queue_veh[lane] = self.between[lane] + self.beyond[lane]
-        self.vehicles_veh[lane] = self.queue_veh[lane]
+        # What stands beyond the loops is a guess that grows: only so much of it is vouched for.
+        self.vehicles_veh[lane] = min(
+            self.queue_veh[lane], max(self.between_veh[lane], VOUCHED_VEH)
+        )
         if share > 0.0 or stop_share > 0.0 or into > 0.0:
             self.gap_s[lane] = 0.0
         else:

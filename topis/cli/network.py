@@ -25,7 +25,9 @@ def network() -> None:
 @network.command("import")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path),
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
     help="SUMO network to write. [default: SOURCE with .net.xml.gz, here]",
 )
 def import_(source: Path, output: Path | None) -> None:
@@ -50,7 +52,10 @@ def import_(source: Path, output: Path | None) -> None:
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw it: .png, .svg or .pdf.")
 @click.option("--junction", help="Print one junction's groups, stages and programs.")
 @click.option(
-    "-a", "--additional", multiple=True, type=click.Path(path_type=Path),
+    "-a",
+    "--additional",
+    multiple=True,
+    type=click.Path(path_type=Path),
     help="Additional file with more signal programs.",
 )
 def show(
@@ -114,17 +119,17 @@ def _print_oddities(oddities: tuple[Oddity, ...]) -> None:
         by_kind[oddity.kind].append(oddity)
     click.echo(f"  {'oddities':22}{len(oddities) or 'none'}")
     for kind, found in sorted(by_kind.items(), key=lambda item: -len(item[1])):
-        examples = "; ".join(
-            f"{o.where}{': ' + o.detail if o.detail else ''}" for o in found[:3]
-        )
+        examples = "; ".join(f"{o.where}{': ' + o.detail if o.detail else ''}" for o in found[:3])
         more = " ..." if len(found) > 3 else ""
         click.echo(f"    {len(found):5} x {kind} ({examples}{more})")
 
 
 def _print_junction(net: Network, name: str) -> None:
     if name not in net.junction_ids:
-        raise InputError(f"junction {name!r} is not in the network; it has e.g. "
-                         f"{', '.join(net.junction_ids[:5])}")
+        raise InputError(
+            f"junction {name!r} is not in the network; it has e.g. "
+            f"{', '.join(net.junction_ids[:5])}"
+        )
     j = net.junction_ids.index(name)
     groups = range(*net.junction_group_ptr[j : j + 2])
     first = groups.start
@@ -139,9 +144,11 @@ def _print_junction(net: Network, name: str) -> None:
             f"{np.flatnonzero(heads == g).tolist()}  conflicts {against.tolist()}"
         )
     for s in range(*net.junction_stage_ptr[j : j + 2]):
-        click.echo(f"  stage {s - net.junction_stage_ptr[j]:2}  "
-                   f"{letters_from_codes(net.stage_codes(s))} (per group)  "
-                   f"min green {net.stage_min_green_ms[s] / 1000:g} s")
+        click.echo(
+            f"  stage {s - net.junction_stage_ptr[j]:2}  "
+            f"{letters_from_codes(net.stage_codes(s))} (per group)  "
+            f"min green {net.stage_min_green_ms[s] / 1000:g} s"
+        )
     for p in range(*net.junction_program_ptr[j : j + 2]):
         steps = range(*net.program_stage_ptr[p : p + 2])
         order = " ".join(
@@ -149,9 +156,11 @@ def _print_junction(net: Network, name: str) -> None:
             for k in steps
         )
         active = " (active)" if p == net.junction_program[j] else ""
-        click.echo(f"  program {net.program_ids[p]}{active}  cycle "
-                   f"{net.program_cycle_ms[p] / 1000:g} s  offset "
-                   f"{net.program_offset_ms[p] / 1000:g} s  stage:split {order}")
+        click.echo(
+            f"  program {net.program_ids[p]}{active}  cycle "
+            f"{net.program_cycle_ms[p] / 1000:g} s  offset "
+            f"{net.program_offset_ms[p] / 1000:g} s  stage:split {order}"
+        )
 
 
 def _plot(net: Network, path: Path) -> None:

@@ -14,4 +14,6 @@ def scenarios() -> None:
     for name in names:
         click.echo(f"{name:24} {find_scenario(name)}")
     if not any(name.startswith("resco:") for name in names):
-        click.echo("RESCO's eight (resco:cologne1, ...) need: pip install --no-deps sumo-rl", err=True)
+        click.echo(
+            "RESCO's eight (resco:cologne1, ...) need: pip install --no-deps sumo-rl", err=True
+        )

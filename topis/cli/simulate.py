@@ -41,37 +41,53 @@ def _settings(pairs: tuple[str, ...]) -> dict[str, float]:
 )
 @click.argument("scenario")
 @click.option(
-    "-c", "--controller", "controllers", multiple=True, metavar="NAME",
+    "-c",
+    "--controller",
+    "controllers",
+    multiple=True,
+    metavar="NAME",
     help="Controller to run; repeat to compare, the first is the reference. "
     "[default: shipped and max-pressure]",
 )
 @click.option("--seed", type=click.IntRange(min=0), help="One seed. [default: 1]")
 @click.option(
-    "--seeds", type=click.IntRange(min=1),
+    "--seeds",
+    type=click.IntRange(min=1),
     help="Seeds 1 to N, the same for every controller, so that differences are paired.",
 )
 @click.option(
-    "--sensing", default="city", show_default=True, metavar="LAYOUT",
+    "--sensing",
+    default="city",
+    show_default=True,
+    metavar="LAYOUT",
     help="What sensors the city has.",
 )
 @click.option(
-    "-o", "--out", type=click.Path(path_type=Path),
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
     help="Folder for the results. [default: runs/SCENARIO]",
 )
 @click.option(
     "-j", "--jobs", type=click.IntRange(min=1), help="Runs at a time. [default: one per core]"
 )
 @click.option(
-    "--corridor", default="", metavar="LINK,LINK,...",
+    "--corridor",
+    default="",
+    metavar="LINK,LINK,...",
     help="Links of the time-space diagram. [default: the straight road past most signals]",
 )
 @click.option(
-    "--set", "pairs", multiple=True, metavar="NAME=NUMBER",
+    "--set",
+    "pairs",
+    multiple=True,
+    metavar="NAME=NUMBER",
     help="Change a setting of the controller (with one controller only).",
 )
 @click.option("--gui", is_flag=True, help="Watch it in sumo-gui (through TraCI, slower).")
 @click.option(
-    "--port", type=click.IntRange(1, 65535),
+    "--port",
+    type=click.IntRange(1, 65535),
     help="Use a SUMO that already listens on this TraCI port.",
 )
 @click.option("--no-report", is_flag=True, help="Skip report.html.")
@@ -117,14 +133,22 @@ def simulate(
     config_file = find_scenario(scenario)
     config = read_sumocfg(config_file)
     network = load_network(config.net_file, config.additional_files).network
-    folder = out or Path("runs") / scenario.replace(":", "-").removesuffix(".sumocfg").split("/")[-1]
+    folder = (
+        out or Path("runs") / scenario.replace(":", "-").removesuffix(".sumocfg").split("/")[-1]
+    )
     _make(folder)
     numbers = list(range(1, seeds + 1)) if seeds else [1 if seed is None else seed]
     specs = [
         RunSpec(
-            scenario=scenario, config_file=config_file, controller=name, seed=number,
-            layout=layout, folder=folder / folder_name(name, number),
-            corridor=tuple(part for part in corridor.split(",") if part), gui=gui, port=port,
+            scenario=scenario,
+            config_file=config_file,
+            controller=name,
+            seed=number,
+            layout=layout,
+            folder=folder / folder_name(name, number),
+            corridor=tuple(part for part in corridor.split(",") if part),
+            gui=gui,
+            port=port,
             settings=settings,
         )
         for name in names
@@ -148,9 +172,7 @@ def _make(folder: Path) -> None:
         ) from None
 
 
-def _conclude(
-    folder: Path, network: Network, statuses: list[RunStatus], *, report: bool
-) -> None:
+def _conclude(folder: Path, network: Network, statuses: list[RunStatus], *, report: bool) -> None:
     """Report on the runs that ended, then say what went wrong with the others."""
     failed = [status for status in statuses if status.error]
     usable = [s.spec.folder for s in statuses if s.ended in ("complete", "interrupted")]

@@ -1,4 +1,4 @@
-"""`topis verify`: does a journal, replayed, give every decision again?"""
+"""`topis verify`: whether a journal, replayed, gives every decision again."""
 
 from __future__ import annotations
 

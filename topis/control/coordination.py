@@ -27,7 +27,7 @@ _MOST_SWEEPS = 12
 
 @dataclass(frozen=True)
 class Feeds:
-    """Signalised movements that lead on to another signal. Arrays [feeds]:
+    """Signalised movements that lead on to another signal; arrays are [feeds].
 
     ``move`` of the network; ``link`` that it reaches the next signal on; ``travel_s``.
     """
@@ -151,9 +151,7 @@ def _along_tree(
     """Offsets that suit the links with most at stake, each junction placed once."""
     offset = np.zeros(junctions, dtype=np.int64)
     group = list(range(junctions))
-    stake = sorted(
-        range(len(pairs)), key=lambda k: -float(pairs[k][2].max() - pairs[k][2].min())
-    )
+    stake = sorted(range(len(pairs)), key=lambda k: -float(pairs[k][2].max() - pairs[k][2].min()))
 
     def find(j: int) -> int:
         while group[j] != j:

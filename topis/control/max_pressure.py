@@ -21,14 +21,20 @@ from numpy.typing import NDArray
 from topis.config import setting
 from topis.control.service import (
     best_of_junction,
+    changes_s,
     intergreen_ms,
+    least_green_s,
     pedestrian_stages,
     service_table,
+    stage_order,
 )
 from topis.model.command import Commands
 from topis.model.network import Network
 from topis.model.state import SignalState, TrafficState
 from topis.units import JAM_SPACING_M, MS_PER_S
+
+#: A shorter piece of road is not the storage behind a stop line, the road after it is.
+LEAST_STORAGE_VEH = 8.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class MaxPressureSettings:
     interval_s: float = setting(5.0, 1, 60, "time between two decisions")
     worth_s: float = setting(15.0, 1, 120, "a change is weighed over this time")
     full_share: float = setting(0.8, 0, 1, "a road filled beyond this takes no more")
-    max_wait_s: float = setting(100.0, 30, 600, "a lane with a queue is served after this wait")
+    max_wait_s: float = setting(80.0, 30, 600, "a lane with a queue is served after this wait")
     walk_wait_s: float = setting(100.0, 30, 600, "a crossing is served after this wait")
 
 
@@ -74,11 +80,12 @@ class MaxPressure:
         table, network = self._service, self._network
         queue = np.nan_to_num(state.vehicles_veh)
         free = self._roads.free(state, self._set.full_share)
-        return np.bincount(
+        pressure: NDArray[np.float64] = np.bincount(
             table.stage,
             queue[table.lane] * table.rate * free[table.lane],
             minlength=network.stages,
-        )
+        ).astype(np.float64)
+        return pressure
 
     def _choose(
         self, pressure: NDArray[np.float64], signals: SignalState, now_ms: int
@@ -112,14 +119,84 @@ class MaxPressure:
         table = self._service
         late = np.maximum(self._unserved_s - self._set.max_wait_s, 0.0)
         bonus = np.bincount(
-            table.stage, np.where(table.rate >= 0.2, late[table.lane], 0.0),
+            table.stage,
+            np.where(table.rate >= 0.2, late[table.lane], 0.0),
             minlength=self._network.stages,
         )
         stage, group = self._walk
         red_s = (now_ms - signals.group_since_ms[group]) / MS_PER_S
         red_s = np.where(signals.group_code[group] == 0, red_s, 0.0)
         np.add.at(bonus, stage, np.maximum(red_s - self._set.walk_wait_s, 0.0))
-        return 1e3 * bonus
+        return np.asarray(1e3 * bonus, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class CyclicSettings:
+    """The cycle grows with the pressure, between these bounds."""
+
+    min_cycle_s: float = setting(45.0, 20, 300, "shortest cycle")
+    max_cycle_s: float = setting(120.0, 30, 300, "longest cycle, if the shipped is not longer")
+    headway_s: float = setting(2.1, 1, 5, "green for each vehicle of pressure")
+    sharpness: float = setting(1.0, 0.1, 5, "power of the pressure that shares out green")
+    full_share: float = setting(0.8, 0, 1, "a road filled beyond this takes no more")
+
+
+class CyclicMaxPressure:
+    """Stages in the shipped order; at each cycle's start the green is shared by pressure.
+
+    Pressures are means over the cycle before. A stage under no pressure gets its minimum.
+    """
+
+    name = "max-pressure-cyclic"
+
+    def __init__(self, network: Network, settings: CyclicSettings | None = None) -> None:
+        self._network = network
+        self._set = settings or CyclicSettings()
+        self._acyclic = MaxPressure(network, MaxPressureSettings(full_share=self._set.full_share))
+        self._orders = [stage_order(network, j) for j in range(network.junctions)]
+        self._change_s = intergreen_ms(network) / MS_PER_S
+        self._least_s = least_green_s(network)
+        shipped_s = network.program_cycle_ms[network.junction_program] / MS_PER_S
+        top_s = np.maximum(self._set.max_cycle_s, shipped_s)
+        self._cycle_s = top_s
+        self._sum = np.zeros(network.stages)
+        self._ticks = np.zeros(network.junctions)
+        self._end_ms = np.full(network.junctions, -1, dtype=np.int64)
+        # Times (ms) at which each step of the running cycle ends, and its stage.
+        self._step_end: list[NDArray[np.int64]] = [np.zeros(0, np.int64)] * network.junctions
+
+    def decide(self, state: TrafficState, signals: SignalState) -> Commands:
+        """See `topis.control.protocol.Controller`."""
+        network = self._network
+        self._sum += self._acyclic.stage_pressure(state)
+        self._ticks += 1
+        for junction in np.flatnonzero(state.time_ms >= self._end_ms).tolist():
+            self._plan_cycle(junction, state.time_ms)
+        stage = np.empty(network.junctions, dtype=np.int32)
+        for junction, ends in enumerate(self._step_end):
+            step = min(int(np.searchsorted(ends, state.time_ms, side="right")), len(ends) - 1)
+            stage[junction] = self._orders[junction][step]
+        return Commands(state.time_ms, stage)
+
+    def _plan_cycle(self, junction: int, now_ms: int) -> None:
+        network, order = self._network, self._orders[junction]
+        pressure = self._sum[order] / max(self._ticks[junction], 1.0)
+        first, last = network.junction_stage_ptr[junction : junction + 2]
+        self._sum[first:last] = 0.0
+        self._ticks[junction] = 0
+        change_s = changes_s(network, self._change_s, order)
+        least_s = self._least_s[order]
+        fixed_s = float(change_s.sum() + least_s.sum())
+        # As much green as what pressed on the mean would take to go, within the bounds.
+        wanted_s = self._set.headway_s * float(pressure.sum())
+        bounds_s = self._set.min_cycle_s - fixed_s, self._cycle_s[junction] - fixed_s
+        spare_s = max(0.0, float(np.clip(wanted_s, *bounds_s)))
+        weight = pressure**self._set.sharpness
+        total = weight.sum()
+        share = weight / total if total > 0 else np.full(len(order), 1.0 / len(order))
+        step_s = change_s + least_s + spare_s * share
+        self._step_end[junction] = now_ms + np.cumsum(np.round(step_s * MS_PER_S).astype(np.int64))
+        self._end_ms[junction] = self._step_end[junction][-1]
 
 
 class _RoadsBehind:
@@ -130,11 +207,12 @@ class _RoadsBehind:
         self._from_lane = network.conn_from_lane[signalised]
         self._to_lane = network.conn_to_lane[signalised]
         self._share = network.conn_share[signalised].astype(np.float64)
-        self._storage_veh = np.maximum(network.lane_length_m / JAM_SPACING_M, 1.0)
+        self._storage_veh = np.maximum(network.lane_length_m / JAM_SPACING_M, LEAST_STORAGE_VEH)
         self._lanes = network.lanes
 
     def free(self, state: TrafficState, full_share: float) -> NDArray[np.float64]:
         """1 where every way on is open, 0 where all are full, float64[lanes]."""
         full = np.nan_to_num(state.queue_veh) / self._storage_veh
         blocked = (full[self._to_lane] >= full_share).astype(np.float64)
-        return 1.0 - np.bincount(self._from_lane, self._share * blocked, minlength=self._lanes)
+        closed = np.bincount(self._from_lane, self._share * blocked, minlength=self._lanes)
+        return np.asarray(1.0 - closed, dtype=np.float64)

@@ -32,4 +32,5 @@ class PlanFollower:
         """Stage of each planned junction, int32[plans]."""
         position = (time_ms - self._offset_ms) % self._cycle_ms
         step = (self._end_ms <= position[:, None]).sum(axis=1)
-        return self._stage[np.arange(len(self.junction)), step]
+        stage: NDArray[np.int32] = self._stage[np.arange(len(self.junction)), step]
+        return stage

@@ -8,7 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from topis.control.actuated import Actuated, ActuatedSettings
-from topis.control.max_pressure import MaxPressure, MaxPressureSettings
+from topis.control.max_pressure import (
+    CyclicMaxPressure,
+    CyclicSettings,
+    MaxPressure,
+    MaxPressureSettings,
+)
 from topis.control.protocol import Controller
 from topis.control.shipped import Shipped
 from topis.control.webster import Webster, WebsterSettings
@@ -27,6 +32,11 @@ _CONTROLLERS: dict[str, tuple[type, _Maker, str]] = {
     "webster": (WebsterSettings, Webster, "re-timed from counts: cycle, splits, offsets"),
     "actuated": (ActuatedSettings, Actuated, "gap-out and max-out on our sensors"),
     "max-pressure": (MaxPressureSettings, MaxPressure, "acyclic max-pressure, lost time weighed"),
+    "max-pressure-cyclic": (
+        CyclicSettings,
+        CyclicMaxPressure,
+        "max-pressure splits in the shipped stage order",
+    ),
 }
 
 

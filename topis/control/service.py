@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from topis.model.lamp import PRIORITY, is_green
 from topis.model.network import NOT_MOTOR, PEDESTRIAN, Network
-from topis.units import BASE_SAT_FLOW_VPS
+from topis.units import BASE_SAT_FLOW_VPS, MS_PER_S
 
 #: Discharge of a permissive connection relative to one with priority, where nothing is
 #: known of the traffic it gives way to.
@@ -89,9 +89,7 @@ def permissive_rates(network: Network, flow_vps: NDArray[np.float32]) -> NDArray
         if against <= 0.0:
             rate[k] = PERMISSIVE_RATE if len(foes) == 0 else UNOPPOSED_RATE
             continue
-        gaps = against * np.exp(-CRITICAL_GAP_S * against) / (
-            1.0 - np.exp(-FOLLOW_UP_S * against)
-        )
+        gaps = against * np.exp(-CRITICAL_GAP_S * against) / (1.0 - np.exp(-FOLLOW_UP_S * against))
         rate[k] = np.clip(gaps / BASE_SAT_FLOW_VPS, 2.0 / 90.0 / BASE_SAT_FLOW_VPS, 0.9)
     return rate
 
@@ -125,6 +123,32 @@ def intergreen_ms(network: Network) -> NDArray[np.int32]:
     return table
 
 
+def stage_order(network: Network, junction: int) -> NDArray[np.int32]:
+    """Stages of the active program in its order, each once."""
+    program = int(network.junction_program[junction])
+    steps = network.program_stage[slice(*network.program_stage_ptr[program : program + 2])]
+    _, first = np.unique(steps, return_index=True)
+    return steps[np.sort(first)]
+
+
+def changes_s(
+    network: Network, change_s: NDArray[np.float64], order: NDArray[np.int32]
+) -> NDArray[np.float64]:
+    """Intergreen before each stage of a cyclic order (s), from `intergreen_ms` in seconds."""
+    if len(order) < 2:
+        return np.zeros(len(order))
+    low = int(network.junction_stage_ptr[network.stage_junction[order[0]]])
+    return change_s[np.roll(order, 1), order - low]
+
+
+def least_green_s(network: Network) -> NDArray[np.float64]:
+    """Shortest green of each stage that the guard lets end, crossings included (s)."""
+    least = network.stage_min_green_ms / MS_PER_S
+    stage, group = pedestrian_stages(network)
+    np.maximum.at(least, stage, network.group_min_green_ms[group] / MS_PER_S)
+    return np.ascontiguousarray(least, dtype=np.float64)
+
+
 def pedestrian_stages(network: Network) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Pairs (stage, pedestrian group green in it), both int32[n]."""
     stages, groups = [], []
@@ -138,7 +162,8 @@ def pedestrian_stages(network: Network) -> tuple[NDArray[np.int32], NDArray[np.i
 
 
 def best_of_junction(
-    network: Network, value: NDArray[np.floating]  # type: ignore[type-arg]
+    network: Network,
+    value: NDArray[np.floating],
 ) -> NDArray[np.int32]:
     """Stage with the highest value at each junction (the first of equals), int32[junctions]."""
     starts = network.junction_stage_ptr[:-1]

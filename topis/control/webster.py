@@ -1,9 +1,9 @@
 """Fixed-time control re-timed from counts: the good practice of a traffic engineer.
 
-Every few minutes the flows that the sensors counted in the last quarter of an hour give, for each group of
-coupled junctions, the common cycle of least HCM delay, greens of least delay in it
-(Webster 1958; HCM 6th ed., ch. 19) and offsets for the platoons between them. Until the
-first counts are in, the shipped programs run.
+Every few minutes the flows that the sensors counted in the last quarter of an hour
+give, for each group of coupled junctions, the common cycle of least HCM delay, greens of
+least delay in it (Webster 1958; HCM 6th ed., ch. 19) and offsets for the platoons between
+them. Until the first counts are in, the shipped programs run.
 """
 
 from __future__ import annotations
@@ -24,10 +24,17 @@ from topis.control.coordination import (
     platoon_delay,
 )
 from topis.control.plans import PlanFollower
-from topis.control.service import intergreen_ms, permissive_rates, service_table
+from topis.control.service import (
+    changes_s,
+    intergreen_ms,
+    least_green_s,
+    permissive_rates,
+    service_table,
+    stage_order,
+)
 from topis.model.command import LOCAL, Commands, SignalPlan
 from topis.model.lamp import is_green
-from topis.model.network import PEDESTRIAN, Network
+from topis.model.network import Network
 from topis.model.state import SignalState, TrafficState
 from topis.units import BASE_SAT_FLOW_VPS, MS_PER_S, to_ms
 
@@ -63,10 +70,12 @@ class Webster:
         self._set = settings or WebsterSettings()
         self._feeds: Feeds = find_feeds(network)
         self._group = coupled_groups(network, self._feeds)
-        self._order = [self._stage_order(j) for j in range(network.junctions)]
+        self._order = [stage_order(network, j) for j in range(network.junctions)]
         self._change_s = intergreen_ms(network) / MS_PER_S
-        self._lost_s = np.array([sum(self._changes(order)) for order in self._order])
-        self._min_s = _least_green_s(network)
+        self._lost_s = np.array(
+            [changes_s(network, self._change_s, order).sum() for order in self._order]
+        )
+        self._min_s = least_green_s(network)
         self._sat = np.full(network.lanes, DESIGN_SATURATION * BASE_SAT_FLOW_VPS, dtype=np.float32)
         self._prior_vps = PRIOR_SATURATION * BASE_SAT_FLOW_VPS * network.lane_green_share
         self._follower: PlanFollower | None = None
@@ -91,24 +100,6 @@ class Webster:
         if self._follower is not None:
             stage[self._follower.junction] = self._follower.stages(state.time_ms)
         return Commands(state.time_ms, stage)
-
-    # ---- stages in their order ----
-
-    def _stage_order(self, junction: int) -> NDArray[np.int32]:
-        """The active program's order, each stage once."""
-        network = self._network
-        program = int(network.junction_program[junction])
-        steps = network.program_stage[slice(*network.program_stage_ptr[program : program + 2])]
-        _, first = np.unique(steps, return_index=True)
-        return steps[np.sort(first)]
-
-    def _changes(self, order: NDArray[np.int32]) -> list[float]:
-        """Intergreen before each stage of the order (s)."""
-        low = int(self._network.junction_stage_ptr[self._network.stage_junction[order[0]]])
-        return [
-            float(self._change_s[order[k - 1], order[k] - low]) if len(order) > 1 else 0.0
-            for k in range(len(order))
-        ]
 
     # ---- re-timing ----
 
@@ -143,9 +134,7 @@ class Webster:
         cycles = self._cycles()
         tried = [self._split(np.full(self._network.junctions, c), flow, pairs) for c in cycles]
         groups = int(self._group.max(initial=-1)) + 1
-        cost = np.array(
-            [np.bincount(self._group, delay, minlength=groups) for _, delay in tried]
-        )
+        cost = np.array([np.bincount(self._group, delay, minlength=groups) for _, delay in tried])
         choice = np.argmin(cost, axis=0)
         cycle_s = cycles[choice][self._group]
         green_s, delay = self._split(cycle_s, flow, pairs)
@@ -172,8 +161,17 @@ class Webster:
         green_s = np.zeros(network.stages)
         delay = np.zeros(network.junctions)
         split_greens(
-            network.junction_stage_ptr, np.asarray(cycle_s, dtype=np.float64), self._lost_s,
-            self._min_s, *pairs, flow, self._sat, 1.0, np.zeros(network.lanes), green_s, delay,
+            network.junction_stage_ptr,
+            np.asarray(cycle_s, dtype=np.float64),
+            self._lost_s,
+            self._min_s,
+            *pairs,
+            flow,
+            self._sat,
+            1.0,
+            np.zeros(network.lanes),
+            green_s,
+            delay,
         )
         return green_s, delay
 
@@ -192,8 +190,16 @@ class Webster:
         lost = self._now_cycle_s - np.add.reduceat(fixed, self._network.junction_stage_ptr[:-1])
         now_delay = np.zeros(self._network.junctions)
         split_greens(
-            self._network.junction_stage_ptr, self._now_cycle_s, lost, fixed, *pairs, flow,
-            self._sat, 1.0, np.zeros(self._network.lanes), np.zeros(self._network.stages),
+            self._network.junction_stage_ptr,
+            self._now_cycle_s,
+            lost,
+            fixed,
+            *pairs,
+            flow,
+            self._sat,
+            1.0,
+            np.zeros(self._network.lanes),
+            np.zeros(self._network.stages),
             now_delay,
         )
         now, new = float(now_delay[feasible].sum()), float(delay[feasible].sum())
@@ -213,7 +219,9 @@ class Webster:
             split_ms = np.array(
                 [
                     to_ms(change + float(green_s[stage]))
-                    for change, stage in zip(self._changes(order), order, strict=True)
+                    for change, stage in zip(
+                        changes_s(self._network, self._change_s, order), order, strict=True
+                    )
                 ],
                 dtype=np.int32,
             )
@@ -262,7 +270,9 @@ class Webster:
         bins = max(1, round(cycle_s / BIN_S))
         shown = np.full(bins, -1, dtype=np.int32)
         at_s = 0.0
-        for change_s, stage in zip(self._changes(order), order, strict=True):
+        for change_s, stage in zip(
+            changes_s(self._network, self._change_s, order), order, strict=True
+        ):
             begin = round((at_s + change_s) / BIN_S)
             at_s += change_s + float(green_s[stage])
             shown[begin : round(at_s / BIN_S)] = stage
@@ -296,8 +306,11 @@ class Webster:
             )
             served = self._conn_green(down, windows[down], ahead) * len(lanes)
             tables.append(
-                (up, down, platoon_delay(departures, served * BASE_SAT_FLOW_VPS * BIN_S,
-                                         travel_s / BIN_S))
+                (
+                    up,
+                    down,
+                    platoon_delay(departures, served * BASE_SAT_FLOW_VPS * BIN_S, travel_s / BIN_S),
+                )
             )
         return tables
 
@@ -314,15 +327,3 @@ class Webster:
             green = is_green(network.stage_codes(int(stage)))[groups]
             share[shown == stage] = green.mean() if len(green) else 0.0
         return share
-
-
-def _least_green_s(network: Network) -> NDArray[np.float64]:
-    """Shortest green of each stage that the guard lets end, crossings included (s)."""
-    least = network.stage_min_green_ms / MS_PER_S
-    for stage in range(network.stages):
-        low = int(network.junction_group_ptr[network.stage_junction[stage]])
-        green = np.flatnonzero(is_green(network.stage_codes(stage))) + low
-        walking = green[network.group_kind[green] == PEDESTRIAN]
-        if len(walking):
-            least[stage] = max(least[stage], network.group_min_green_ms[walking].max() / MS_PER_S)
-    return np.ascontiguousarray(least, dtype=np.float64)

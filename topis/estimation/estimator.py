@@ -18,6 +18,8 @@ from topis.units import BASE_SAT_FLOW_VPS, JAM_SPACING_M, MS_PER_S
 UNSEEN, LOOPS, CAMERAS = 0, 1, 2
 #: A lane nobody looks at is taken to run at this share of its shipped capacity.
 ASSUMED_SATURATION = 0.6
+#: Length of road a vehicle covers a point loop for (m).
+VEHICLE_LENGTH_M = 5.0
 
 
 class Estimator:
@@ -39,12 +41,15 @@ class Estimator:
         seen_by[np.diff(cameras[0]) > 0] = CAMERAS
         length_m = network.lane_length_m[self.lanes]
         speed_mps = network.link_speed_mps[network.lane_link[self.lanes]]
-        between_m = np.where(
-            advance >= 0, length_m - sensors.start_m[advance], np.float32(JAM_SPACING_M)
-        ) if len(sensors) else np.full(count, JAM_SPACING_M)
+        between_m = np.full(count, JAM_SPACING_M, dtype=np.float32)
+        pair = np.flatnonzero(advance >= 0)
+        on_lane = network.lane_length_m[sensors.lane[advance[pair]]]
+        between_m[pair] = (
+            on_lane + sensors.distance_m[advance[pair]] - sensors.start_m[advance[pair]]
+        )
         view_m = _view_m(sensors, cameras, length_m)
 
-        def floats(value: float | NDArray[np.floating]) -> NDArray[np.float32]:  # type: ignore[type-arg]
+        def floats(value: float | NDArray[np.floating]) -> NDArray[np.float32]:
             return np.ascontiguousarray(np.broadcast_to(value, count), dtype=np.float32)
 
         self._seen_by = seen_by.astype(np.uint8)
@@ -64,6 +69,7 @@ class Estimator:
             transit_s=floats(np.maximum(between_m / np.maximum(speed_mps, 1.0), 1.0)),
             view_s=floats(np.maximum(view_m / np.maximum(speed_mps, 1.0), 1.0)),
             view_veh=self._view_veh,
+            free_pass_s=floats(VEHICLE_LENGTH_M / np.maximum(speed_mps, 1.0)),
             sat_flow_vps=floats(BASE_SAT_FLOW_VPS),
             assumed_vps=floats(
                 ASSUMED_SATURATION * BASE_SAT_FLOW_VPS * network.lane_green_share[self.lanes]
@@ -131,7 +137,7 @@ def _loop_of_lane(
 ) -> NDArray[np.int32]:
     out = np.full(count, -1, dtype=np.int32)
     which = np.flatnonzero((sensors.kind == kind) & sensors.alive)
-    out[of_lane[sensors.lane[which]]] = which
+    out[of_lane[sensors.serves[which]]] = which
     return out
 
 
@@ -145,14 +151,18 @@ def _camera_table(
     """
     per_lane: list[list[tuple[int, float]]] = [[] for _ in range(count)]
     for sensor in np.flatnonzero((sensors.kind == CAMERA) & sensors.alive).tolist():
-        own = int(of_lane[sensors.lane[sensor]])
-        targets = [own] if own >= 0 else _lanes_ahead(network, int(sensors.lane[sensor]), of_lane)
+        own = int(sensors.serves[sensor])
+        targets = (
+            [int(of_lane[own])]
+            if own >= 0
+            else _lanes_ahead(network, int(sensors.lane[sensor]), of_lane)
+        )
         for lane in targets:
             per_lane[lane].append((sensor, 1.0 / len(targets)))
     # A lane must have a camera on itself; one that only sees the road before tells nothing.
     own_lane = [
-        [pair for pair in pairs] if any(of_lane[sensors.lane[s]] == i for s, _ in pairs) else []
-        for i, pairs in enumerate(per_lane)
+        pairs if any(sensors.serves[sensor] >= 0 for sensor, _ in pairs) else []
+        for pairs in per_lane
     ]
     ptr = np.concatenate(([0], np.cumsum([len(p) for p in own_lane]))).astype(np.int32)
     flat = [pair for pairs in own_lane for pair in pairs]

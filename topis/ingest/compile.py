@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,9 +123,9 @@ class _Compiler:
         self.to_lane = np.array(
             [self._lane_number(c.to_edge, c.to_lane) for c in ordered], dtype=np.int32
         )
-        self.conn_ptr = np.searchsorted(
-            self.from_lane, np.arange(len(self.lane_ids) + 1)
-        ).astype(np.int32)
+        self.conn_ptr = np.searchsorted(self.from_lane, np.arange(len(self.lane_ids) + 1)).astype(
+            np.int32
+        )
         return ordered
 
     @cached_property
@@ -133,7 +134,7 @@ class _Compiler:
 
     def _requests_of(self, node: RawNode) -> list[int]:
         """Connections of a node in the order of its request rows."""
-        numbers = []
+        numbers: list[int] = []
         for lane_id in node.incoming_lanes:
             lane = self.lane_number.get(lane_id)
             if lane is not None:
@@ -204,8 +205,7 @@ class _Compiler:
         numbers = self.of_light.get(light, [])
         crossings = self.crossings_of_light.get(light, [])
         highest = max(
-            [self.conns[n].head for n in numbers]
-            + [max(c.head, c.second_head) for c in crossings]
+            [self.conns[n].head for n in numbers] + [max(c.head, c.second_head) for c in crossings]
         )
         lengths = {len(phase.state) for program in programs for phase in program.phases}
         count = max(highest + 1, lengths.pop() if len(lengths) == 1 else 0)
@@ -237,23 +237,25 @@ class _Compiler:
         known = np.zeros((count, count), dtype=bool)
         for node_id, heads in heads_at.items():
             foes = self.raw.nodes[node_id].foes
-            head = np.array([h for h, _ in heads])
-            row = np.array([r for _, r in heads])
+            at = np.array([h for h, _ in heads])
+            rows = np.array([r for _, r in heads])
             # Bit strings are written with request 0 last.
             table = np.array(
-                [np.frombuffer(foes.get(r, "").encode().ljust(len(foes), b"0"), np.uint8)[::-1]
-                 for _, r in heads]
+                [
+                    np.frombuffer(foes.get(r, "").encode().ljust(len(foes), b"0"), np.uint8)[::-1]
+                    for _, r in heads
+                ]
             )
-            pairs = np.ix_(head, head)
+            pairs = np.ix_(at, at)
             known[pairs] = True
-            foe[pairs] |= table[:, row] == ord("1")
+            foe[pairs] |= table[:, rows] == ord("1")
         foe |= foe.T
         if len(heads_at) > 1:
             self._note("one program over several nodes", light, f"{len(heads_at)} nodes")
         unknown = ~known & used[:, None] & used[None, :]
         return signals.analyse(light, programs, Heads(kind, length_m, used, foe, unknown))
 
-    def _roads(self, light_of_conn: NDArray[np.int32], junctions: int) -> dict[str, NDArray]:  # type: ignore[type-arg]
+    def _roads(self, light_of_conn: NDArray[np.int32], junctions: int) -> dict[str, Any]:
         lanes = [lane for edge in self.edges for lane in edge.lanes]
         lane_link = np.repeat(np.arange(len(self.edges), dtype=np.int32), np.diff(self.lane_ptr))
         link_junction = np.full(len(self.edges), -1, dtype=np.int32)
@@ -286,7 +288,7 @@ class _Compiler:
             "lane_use": np.array([_use(lane) for lane in lanes], dtype=np.uint8),
         }
 
-    def _movements(self, light_of_conn: NDArray[np.int32]) -> dict[str, NDArray]:  # type: ignore[type-arg]
+    def _movements(self, light_of_conn: NDArray[np.int32]) -> dict[str, Any]:
         lane_link = np.repeat(np.arange(len(self.edges), dtype=np.int64), np.diff(self.lane_ptr))
         from_link, to_link = lane_link[self.from_lane], lane_link[self.to_lane]
         keys, first, conn_move = np.unique(
@@ -313,7 +315,7 @@ class _Compiler:
             "conn_share": (weight / per_lane[self.from_lane]).astype(np.float32),
         }
 
-    def _yields(self) -> dict[str, NDArray[np.int32]]:
+    def _yields(self) -> dict[str, Any]:
         """Connections each connection gives way to, from the response rows of its node."""
         to: list[list[int]] = [[] for _ in self.conns]
         for node in self.raw.nodes.values():
@@ -324,7 +326,8 @@ class _Compiler:
                 bits = node.response.get(row, "")
                 if "1" in bits:
                     to[number] = [
-                        numbers[k] for k, bit in enumerate(reversed(bits))
+                        numbers[k]
+                        for k, bit in enumerate(reversed(bits))
                         if bit == "1" and k < len(numbers)
                     ]
         ptr = np.concatenate(([0], np.cumsum([len(t) for t in to]))).astype(np.int32)
@@ -354,7 +357,7 @@ def _polyline(edge: RawEdge) -> NDArray[np.float64]:
     return np.array(points, dtype=float).reshape(-1, 2)
 
 
-def _signal_arrays(specs: list[SignalSpec]) -> dict[str, NDArray]:  # type: ignore[type-arg]
+def _signal_arrays(specs: list[SignalSpec]) -> dict[str, Any]:
     """Concatenate the junctions' local tables into the network's global ones."""
     groups = np.array([len(s.kind) for s in specs], dtype=np.int64)
     first_group = np.concatenate(([0], np.cumsum(groups))).astype(np.int64)

@@ -15,10 +15,21 @@ _OSM_SUFFIXES = (".osm", ".osm.gz", ".osm.xml", ".osm.xml.gz")
 
 #: What netconvert is asked for when a map has roads but few signals and no programs.
 OSM_OPTIONS = (
-    "--geometry.remove", "--ramps.guess", "--junctions.join", "--tls.guess-signals", "--tls.guess",
-    "--tls.join", "--tls.default-type", "static",
-    "--keep-edges.by-vclass", "passenger,bus", "--remove-edges.isolated",
-    "--keep-edges.components", "1", "--osm.turn-lanes", "--no-turnarounds.except-deadend",
+    "--geometry.remove",
+    "--ramps.guess",
+    "--junctions.join",
+    "--tls.guess-signals",
+    "--tls.guess",
+    "--tls.join",
+    "--tls.default-type",
+    "static",
+    "--keep-edges.by-vclass",
+    "passenger,bus",
+    "--remove-edges.isolated",
+    "--keep-edges.components",
+    "1",
+    "--osm.turn-lanes",
+    "--no-turnarounds.except-deadend",
 )
 
 
@@ -31,9 +42,7 @@ def load_network(path: Path, additional_files: Iterable[Path] = ()) -> Imported:
         See `topis.ingest.sumo_xml.read_network` and `topis.ingest.compile.compile_network`.
     """
     if is_osm(path):
-        raise InputError.at(
-            path, "is an OSM file", f"first run: topis network import {path.name}"
-        )
+        raise InputError.at(path, "is an OSM file", f"first run: topis network import {path.name}")
     return compile_network(read_network(path, additional_files))
 
 
@@ -63,12 +72,20 @@ def import_osm(source: Path, target: Path) -> Imported:
     suffix = ".net.xml.gz" if target.name.endswith(".gz") else ".net.xml"
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".topis-") as folder:
         draft = Path(folder, "draft" + suffix)
-        command = [sumolib.checkBinary("netconvert"), "--osm-files", str(source.resolve()),
-                   "--output-file", str(draft), *OSM_OPTIONS]
+        command = [
+            sumolib.checkBinary("netconvert"),
+            "--osm-files",
+            str(source.resolve()),
+            "--output-file",
+            str(draft),
+            *OSM_OPTIONS,
+        ]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
         except FileNotFoundError:
-            raise SumoError("netconvert not found; install the extra: pip install topis[sumo]") from None
+            raise SumoError(
+                "netconvert not found; install the extra: pip install topis[sumo]"
+            ) from None
         if done.returncode or not draft.exists():
             errors = [line for line in done.stderr.splitlines() if line.startswith("Error")]
             reason = errors[0] if errors else f"netconvert ended with code {done.returncode}"

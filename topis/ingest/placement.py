@@ -14,6 +14,8 @@ from topis.model.observation import CAMERA, KIND_NAMES, LOOP_ADVANCE, LOOP_STOP_
 STOP_LINE_SETBACK_M = 3.0
 #: An advance loop closer than this to the stop-line loop would tell nothing new.
 LEAST_LOOP_SPACING_M = 8.0
+#: A vehicle cannot stand on a shorter lane: its loops lie on the lane that leads into it.
+SHORTEST_LOOPED_LANE_M = 12.0
 #: A sensor lies at least this far from the ends of its lane.
 LANE_MARGIN_M = 0.1
 
@@ -22,16 +24,25 @@ LANE_MARGIN_M = 0.1
 class _Draft:
     kind: list[int] = field(default_factory=list)
     lane: list[int] = field(default_factory=list)
+    serves: list[int] = field(default_factory=list)
     junction: list[int] = field(default_factory=list)
     start_m: list[float] = field(default_factory=list)
     end_m: list[float] = field(default_factory=list)
     distance_m: list[float] = field(default_factory=list)
 
     def add(
-        self, kind: int, lane: int, junction: int, start_m: float, end_m: float, distance_m: float
+        self,
+        kind: int,
+        lane: int,
+        serves: int,
+        junction: int,
+        start_m: float,
+        end_m: float,
+        distance_m: float,
     ) -> None:
         self.kind.append(kind)
         self.lane.append(lane)
+        self.serves.append(serves)
         self.junction.append(junction)
         self.start_m.append(start_m)
         self.end_m.append(end_m)
@@ -47,13 +58,14 @@ def place_sensors(network: Network, layout: SensingLayout, seed: int) -> SensorT
     approaches = np.unique(network.lane_link[network.approach_lanes])
     looped = set(_draw_approaches(network, approaches, layout.loop_approach_share, rng))
     draft = _Draft()
+    lane_before = _LaneBefore(network)
     for lane in network.approach_lanes.tolist():
         link = int(network.lane_link[lane])
         junction = int(network.link_junction[link])
         if with_camera[junction]:
             _add_camera(draft, network, lane, junction, layout.camera_view_m)
         elif link in looped:
-            _add_loops(draft, network, lane, junction, layout.advance_m)
+            _add_loops(draft, network, lane_before, lane, junction, layout.advance_m)
     before = _RoadBefore(network)
     for link in approaches.tolist():
         junction = int(network.link_junction[link])
@@ -64,11 +76,12 @@ def place_sensors(network: Network, layout: SensingLayout, seed: int) -> SensorT
     alive[rng.permutation(count)[: round(layout.dead_share * count)]] = False
     return SensorTable(
         ids=tuple(
-            f"topis.{KIND_NAMES[kind]}.{network.lane_ids[lane]}"
-            for kind, lane in zip(draft.kind, draft.lane, strict=True)
+            f"topis.{KIND_NAMES[kind]}.{network.lane_ids[serves if serves >= 0 else lane]}"
+            for kind, lane, serves in zip(draft.kind, draft.lane, draft.serves, strict=True)
         ),
         kind=np.array(draft.kind, dtype=np.uint8),
         lane=np.array(draft.lane, dtype=np.int32),
+        serves=np.array(draft.serves, dtype=np.int32),
         junction=np.array(draft.junction, dtype=np.int32),
         start_m=np.array(draft.start_m, dtype=np.float32),
         end_m=np.array(draft.end_m, dtype=np.float32),
@@ -87,16 +100,42 @@ def _draw_approaches(
 
 def _add_camera(draft: _Draft, network: Network, lane: int, junction: int, view_m: float) -> None:
     length = float(network.lane_length_m[lane])
-    draft.add(CAMERA, lane, junction, max(0.0, length - view_m), length, 0.0)
+    draft.add(CAMERA, lane, lane, junction, max(0.0, length - view_m), length, 0.0)
 
 
-def _add_loops(draft: _Draft, network: Network, lane: int, junction: int, advance_m: float) -> None:
+def _add_loops(
+    draft: _Draft,
+    network: Network,
+    before: _LaneBefore,
+    approach: int,
+    junction: int,
+    advance_m: float,
+) -> None:
+    lane, distance_m = approach, 0.0
+    while network.lane_length_m[lane] < SHORTEST_LOOPED_LANE_M and before(lane) >= 0:
+        distance_m += float(network.lane_length_m[lane])
+        lane = before(lane)
     length = float(network.lane_length_m[lane])
-    stop = max(length - STOP_LINE_SETBACK_M, length / 2)
-    draft.add(LOOP_STOP_LINE, lane, junction, stop, stop, 0.0)
-    advance = max(length - advance_m, min(LANE_MARGIN_M, length / 4))
+    stop = max(length - max(STOP_LINE_SETBACK_M - distance_m, LANE_MARGIN_M), length / 2)
+    draft.add(LOOP_STOP_LINE, lane, approach, junction, stop, stop, distance_m)
+    head = min(LANE_MARGIN_M, length / 4)
+    advance = max(length - max(advance_m - distance_m, LANE_MARGIN_M), head)
     if stop - advance >= LEAST_LOOP_SPACING_M:
-        draft.add(LOOP_ADVANCE, lane, junction, advance, advance, 0.0)
+        draft.add(LOOP_ADVANCE, lane, approach, junction, advance, advance, distance_m)
+
+
+class _LaneBefore:
+    """The one lane that leads into a lane without a signal, -1 if none or several do."""
+
+    def __init__(self, network: Network) -> None:
+        into = np.bincount(network.conn_to_lane, minlength=network.lanes)
+        self._only = np.full(network.lanes, -1, dtype=np.int32)
+        free = network.conn_group < 0
+        self._only[network.conn_to_lane[free]] = network.conn_from_lane[free]
+        self._only[into != 1] = -1
+
+    def __call__(self, lane: int) -> int:
+        return int(self._only[lane])
 
 
 class _RoadBefore:
@@ -128,7 +167,13 @@ def _look_past(
             if network.lane_use[lane] != NOT_MOTOR:
                 length = float(network.lane_length_m[lane])
                 draft.add(
-                    CAMERA, lane, junction, max(0.0, length - (view_m - seen_m)), length, seen_m
+                    CAMERA,
+                    lane,
+                    -1,
+                    junction,
+                    max(0.0, length - (view_m - seen_m)),
+                    length,
+                    seen_m,
                 )
         seen_m += float(network.link_length_m[upstream])
         upstream = before(upstream)

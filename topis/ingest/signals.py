@@ -113,8 +113,10 @@ def analyse(light: str, programs: Sequence[RawProgram], heads: Heads) -> SignalS
         raise NetworkError(f"tlLogic {light!r}: no program with a phase; give it one or drop it")
     head_group, first_head = _group_heads(np.vstack([c for _, c, _ in by_head]), heads.kind)
     groups, kind = len(first_head), heads.kind[first_head]
-    tables = [_Table(p, c[:, first_head], d, _stage_phases(kind, p, c[:, first_head], d))
-              for p, c, d in by_head]
+    tables = [
+        _Table(p, c[:, first_head], d, _stage_phases(kind, p, c[:, first_head], d))
+        for p, c, d in by_head
+    ]
     length_m = np.zeros(groups, dtype=np.float32)
     np.maximum.at(length_m, head_group, heads.length_m)
     spec = SignalSpec(
@@ -140,9 +142,7 @@ def _runs(program: RawProgram) -> bool:
     return bool(program.phases) and program.program != "off" and program.type != "off"
 
 
-def _read(
-    program: RawProgram, heads: int
-) -> tuple[RawProgram, Codes, NDArray[np.int64]]:
+def _read(program: RawProgram, heads: int) -> tuple[RawProgram, Codes, NDArray[np.int64]]:
     rows = []
     for number, phase in enumerate(program.phases):
         codes = codes_from_letters(phase.state)
@@ -189,7 +189,9 @@ def _note_heads(spec: SignalSpec, light: str, heads: Heads, tables: list[_Table]
     green = np.vstack([is_green(t.codes) for t in tables])
     never = ~green.any(axis=0) & np.isin(np.arange(green.shape[1]), spec.head_group[heads.used])
     if never.any():
-        note(Oddity("signal group is never green", light, f"groups {np.flatnonzero(never).tolist()}"))
+        note(
+            Oddity("signal group is never green", light, f"groups {np.flatnonzero(never).tolist()}")
+        )
 
 
 def _conflicts(spec: SignalSpec, light: str, heads: Heads, tables: list[_Table]) -> Bools:
@@ -210,14 +212,20 @@ def _conflicts(spec: SignalSpec, light: str, heads: Heads, tables: list[_Table])
     crossing = int((foe & both_priority & upper).sum())
     if crossing:
         spec.oddities.append(
-            Oddity("crossing greens shown as priority by the shipped program", light,
-                   f"{crossing} pairs")
+            Oddity(
+                "crossing greens shown as priority by the shipped program",
+                light,
+                f"{crossing} pairs",
+            )
         )
     guessed = int((unknown & ~foe & ~together & upper).sum())
     if guessed:
         spec.oddities.append(
-            Oddity("joined nodes: conflict assumed where never green together", light,
-                   f"{guessed} pairs")
+            Oddity(
+                "joined nodes: conflict assumed where never green together",
+                light,
+                f"{guessed} pairs",
+            )
         )
     conflict: Bools = (foe | unknown) & ~together
     np.fill_diagonal(conflict, val=False)
@@ -282,8 +290,11 @@ def _intergreens(spec: SignalSpec, conflict: Bools, tables: list[_Table]) -> Non
             walk_ms = to_ms(float(spec.length_m[i]) / WALK_SPEED_MPS)
             clearance = min(after_i, default=walk_ms)
         else:
-            into_j = [int(v) - int(spec.yellow_ms[k]) for k, v in enumerate(seen[:, j])
-                      if v < far and spec.kind[k] == VEHICLE]
+            into_j = [
+                int(v) - int(spec.yellow_ms[k])
+                for k, v in enumerate(seen[:, j])
+                if v < far and spec.kind[k] == VEHICLE
+            ]
             clearance = max(min(after_i, default=0), min(into_j, default=0))
         spec.intergreen_ms[i, j] = yellow + max(clearance, 0)
 
@@ -357,8 +368,12 @@ def _stages_of(spec: SignalSpec, light: str, table: _Table) -> None:
     ]
     spec.plans.append(
         PlanSpec(
-            table.program.program, table.cycle_ms, to_ms(table.program.offset_s),
-            stage, start_ms, split_ms,
+            table.program.program,
+            table.cycle_ms,
+            to_ms(table.program.offset_s),
+            stage,
+            start_ms,
+            split_ms,
         )
     )
 
@@ -376,7 +391,9 @@ def _stage_phases(
         last, following = k - 1, (k + 1) % len(phases)
         ended = green[last] & ~green[k]
         only_walkers_ended = (
-            before[last] and ended.any() and not (green[k] & ~green[last]).any()
+            before[last]
+            and ended.any()
+            and not (green[k] & ~green[last]).any()
             and (kind[ended] == PEDESTRIAN).all()
         )
         brief = duration_ms[k] < DEFAULT_MIN_GREEN_MS and phases[k].min_s is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,7 +71,9 @@ def find_corridor(network: Network, links: tuple[str, ...] = ()) -> Corridor | N
     fed = np.bincount(ahead[ahead >= 0], minlength=network.links)
     starts = np.flatnonzero((signal >= 0) | (fed == 0))
     for start in starts.tolist():
-        chain, junctions, here = [], set(), start
+        chain: list[int] = []
+        junctions: set[int] = set()
+        here = start
         while here >= 0 and here not in chain and len(chain) < MOST_LINKS:
             if signal[here] >= 0:
                 if len(junctions) >= MOST_STOP_LINES:
@@ -89,9 +92,11 @@ def _named(network: Network, names: tuple[str, ...]) -> list[int]:
     chain = []
     for name in names:
         if name not in index:
-            raise InputError(f"corridor: link {name!r} is not in the network; see topis network show")
+            raise InputError(
+                f"corridor: link {name!r} is not in the network; see topis network show"
+            )
         chain.append(index[name])
-    for here, following in zip(chain, chain[1:], strict=False):
+    for here, following in itertools.pairwise(chain):
         moves = slice(network.link_move_ptr[here], network.link_move_ptr[here + 1])
         if following not in network.move_to_link[moves]:
             raise InputError(

@@ -22,7 +22,8 @@ _BYTE_OF_CODE = np.frombuffer(LETTERS.encode(), dtype=np.uint8)
 
 def is_green(code: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Whether a code lets traffic go without stopping first (priority or permissive)."""
-    return (code == PRIORITY) | (code == PERMISSIVE)
+    green: NDArray[np.bool_] = (code == PRIORITY) | (code == PERMISSIVE)
+    return green
 
 
 def codes_from_letters(state: str) -> NDArray[np.uint8]:

@@ -177,12 +177,16 @@ class Network:
     @functools.cached_property
     def group_junction(self) -> I4:
         """Junction of each group, int32[groups]."""
-        return np.repeat(np.arange(self.junctions, dtype=np.int32), np.diff(self.junction_group_ptr))
+        return np.repeat(
+            np.arange(self.junctions, dtype=np.int32), np.diff(self.junction_group_ptr)
+        )
 
     @functools.cached_property
     def stage_junction(self) -> I4:
         """Junction of each stage, int32[stages]."""
-        return np.repeat(np.arange(self.junctions, dtype=np.int32), np.diff(self.junction_stage_ptr))
+        return np.repeat(
+            np.arange(self.junctions, dtype=np.int32), np.diff(self.junction_stage_ptr)
+        )
 
     @functools.cached_property
     def approach_lanes(self) -> I4:
@@ -203,7 +207,9 @@ class Network:
         stop = np.searchsorted(sorted_groups, np.arange(self.groups), side="right")
         green = np.flatnonzero(is_green(self.stage_code))
         stage = np.searchsorted(self.stage_code_ptr, green, side="right") - 1
-        group = green - self.stage_code_ptr[stage] + self.junction_group_ptr[self.stage_junction[stage]]
+        group = (
+            green - self.stage_code_ptr[stage] + self.junction_group_ptr[self.stage_junction[stage]]
+        )
         counts = stop[group] - start[group]
         total = int(counts.sum())
         offset = np.repeat(np.cumsum(counts) - counts, counts)

@@ -49,8 +49,9 @@ PROBE_SCHEMA = pa.schema(
 class SensorTable:
     """Where the sensors are.
 
-    All arrays [sensors]: ``kind``; ``lane`` it lies on (upstream of the approach where a
-    camera looks past the start of a short one); ``junction`` it serves; ``start_m`` /
+    All arrays [sensors]: ``kind``; ``lane`` it lies on; ``serves``: the approach lane it
+    tells of (another lane than it lies on where that is too short; -1: a camera that
+    looks past the start of a short approach, on all lanes ahead); ``junction``; ``start_m`` /
     ``end_m`` along ``lane``; ``distance_m`` from the end of ``lane`` to the stop line;
     ``alive`` (False: installed but dead, reads NaN).
     """
@@ -58,6 +59,7 @@ class SensorTable:
     ids: tuple[str, ...]
     kind: NDArray[np.uint8]
     lane: NDArray[np.int32]
+    serves: NDArray[np.int32]
     junction: NDArray[np.int32]
     start_m: NDArray[np.float32]
     end_m: NDArray[np.float32]
@@ -101,7 +103,9 @@ class ProbeReports:
     def none(cls) -> ProbeReports:
         """No report in this tick."""
         return cls(
-            np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32),
+            np.zeros(0, np.int64),
+            np.zeros(0, np.int32),
+            np.zeros(0, np.float32),
             np.zeros(0, np.float32),
         )
 

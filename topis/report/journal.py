@@ -45,8 +45,12 @@ DECISION_SCHEMA = pa.schema(
     metadata={"topis": "decision/1"},
 )
 REFUSAL_SCHEMA = pa.schema(
-    [("time_ms", pa.int64()), ("junction", pa.int32()), ("wanted", pa.int32()),
-     ("reason", pa.uint8())],
+    [
+        ("time_ms", pa.int64()),
+        ("junction", pa.int32()),
+        ("wanted", pa.int32()),
+        ("reason", pa.uint8()),
+    ],
     metadata={"topis": "refusal/1"},
 )
 SIGNAL_SCHEMA = pa.schema(
@@ -109,7 +113,11 @@ class JournalWriter:
         probes = observation.probes
         if len(probes.probe):
             self._tables["probes"].add(
-                now, len(probes.probe), probes.probe, probes.lane, probes.offset_m,
+                now,
+                len(probes.probe),
+                probes.probe,
+                probes.lane,
+                probes.offset_m,
                 probes.speed_mps,
             )
         changed = np.flatnonzero(commands.stage != self._stage)
@@ -120,7 +128,8 @@ class JournalWriter:
             self._stage[changed] = commands.stage[changed]
         if refusals:
             self._tables["refusals"].add(
-                now, len(refusals),
+                now,
+                len(refusals),
                 np.array([r.junction for r in refusals], dtype=np.int32),
                 np.array([r.wanted for r in refusals], dtype=np.int32),
                 np.array([r.reason for r in refusals], dtype=np.uint8),
@@ -130,7 +139,8 @@ class JournalWriter:
                 self.refusals[name] = self.refusals.get(name, 0) + 1
         if local_lamps:
             self._tables["local_lamps"].add(
-                now, len(local_lamps),
+                now,
+                len(local_lamps),
                 np.array([junction for junction, _ in local_lamps], dtype=np.int32),
                 np.array([letters_from_codes(codes) for _, codes in local_lamps], dtype=object),
             )
@@ -147,8 +157,11 @@ class JournalWriter:
         if len(sensor):
             fresh = reading[sensor, value]
             self._tables["observations"].add(
-                observation.time_ms, len(sensor), sensor.astype(np.int32),
-                value.astype(np.uint8), fresh,
+                observation.time_ms,
+                len(sensor),
+                sensor.astype(np.int32),
+                value.astype(np.uint8),
+                fresh,
             )
             self._reading[sensor, value] = fresh
 
@@ -233,7 +246,7 @@ def load_network_file(path: Path) -> Network:
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
-            values = {
+            values: dict[str, Any] = {
                 field.name: tuple(stored[field.name].tolist())
                 if field.name.endswith("_ids")
                 else stored[field.name]
@@ -244,7 +257,7 @@ def load_network_file(path: Path) -> Network:
     return Network(**values)
 
 
-_SENSOR_COLUMNS = ("kind", "lane", "junction", "start_m", "end_m", "distance_m", "alive")
+_SENSOR_COLUMNS = ("kind", "lane", "serves", "junction", "start_m", "end_m", "distance_m", "alive")
 
 
 def save_sensors(path: Path, sensors: SensorTable) -> None:
@@ -260,7 +273,7 @@ def load_sensors(path: Path) -> SensorTable:
     """Read a table stored by `save_sensors`."""
     table = _read(path)
     facts = json.loads(table.schema.metadata[b"topis"])
-    columns = {
+    columns: dict[str, Any] = {
         name: np.ascontiguousarray(table.column(name).to_numpy()) for name in _SENSOR_COLUMNS
     }
     return SensorTable(ids=tuple(table.column("id").to_pylist()), **columns, **facts)

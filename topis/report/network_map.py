@@ -33,8 +33,14 @@ def draw_network(network: Network, path: Path) -> None:
         stages = np.diff(network.junction_stage_ptr)
         size = np.clip(4000 / np.sqrt(len(stages)) / 10, 8, 90)
         dots = axes.scatter(
-            *network.junction_xy_m.T, c=stages, cmap="viridis", s=size, zorder=2,
-            edgecolors="white", linewidths=0.6,
+            network.junction_xy_m[:, 0],
+            network.junction_xy_m[:, 1],
+            c=stages,
+            cmap="viridis",
+            s=size,
+            zorder=2,
+            edgecolors="white",
+            linewidths=0.6,
         )
         figure.colorbar(dots, ax=axes, shrink=0.5, label="stages of the signal")
     axes.set_aspect("equal")

@@ -166,7 +166,9 @@ def _with_reason(error: TopisError, chatter: Any) -> TopisError:
     """SUMO often says on its error stream what its exception does not."""
     chatter.seek(0)
     text = chatter.read().decode(errors="replace")
-    reasons = [line[len("Error:") :].strip() for line in text.splitlines() if line.startswith("Error:")]
+    reasons = [
+        line[len("Error:") :].strip() for line in text.splitlines() if line.startswith("Error:")
+    ]
     reasons = [r for r in reasons if r and "Quitting" not in r and r not in str(error)]
     if isinstance(error, SumoError) and reasons:
         return SumoError(f"{error} ({reasons[0]})")
@@ -181,5 +183,3 @@ def default_jobs() -> int:
 def folder_name(spec_controller: str, seed: int) -> str:
     """Name of a run folder."""
     return f"{spec_controller}-seed{seed}"
-
-

@@ -105,5 +105,3 @@ def _act(
         actuator.show(int(junction), guard.group_code[first:last])
     shown[:] = guard.group_code
     was_local[:] = local
-
-

@@ -9,8 +9,14 @@ from pathlib import Path
 from topis.errors import InputError
 
 RESCO = (
-    "cologne1", "cologne3", "cologne8", "ingolstadt1", "ingolstadt7", "ingolstadt21",
-    "grid4x4", "arterial4x4",
+    "cologne1",
+    "cologne3",
+    "cologne8",
+    "ingolstadt1",
+    "ingolstadt7",
+    "ingolstadt21",
+    "grid4x4",
+    "arterial4x4",
 )
 #: More folders to look for scenarios in, separated as PATH is.
 ENVIRONMENT = "TOPIS_SCENARIOS"

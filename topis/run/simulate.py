@@ -123,7 +123,13 @@ def _run_into(
     journal = JournalWriter(folder, network, sensors)
     try:
         with SumoRun(
-            config, network, sensors, seed=spec.seed, work=work, gui=spec.gui, port=spec.port,
+            config,
+            network,
+            sensors,
+            seed=spec.seed,
+            work=work,
+            gui=spec.gui,
+            port=spec.port,
             camera_missed_share=spec.layout.camera_missed_share,
             probe_period_s=spec.layout.probe_period_s,
             probe_error_m=spec.layout.probe_error_m,
@@ -142,8 +148,10 @@ def _run_into(
     _write_json(
         folder / "counts.json",
         {
-            **{k: int(run.results.counts[k]) for k in ("teleports", "collisions",
-                                                       "emergency_stops")},
+            **{
+                k: int(run.results.counts[k])
+                for k in ("teleports", "collisions", "emergency_stops")
+            },
             "refusals": dict(sorted(journal.refusals.items())),
         },
     )
@@ -195,8 +203,12 @@ def _corridor_facts(network: Network, corridor: Corridor | None) -> dict[str, An
         "links": [network.link_ids[link] for link in corridor.links],
         "length_m": corridor.length_m,
         "stop_lines": [
-            {"junction": stop.junction, "position_m": stop.position_m,
-             "link_id": network.link_ids[stop.link], "head": stop.heads}
+            {
+                "junction": stop.junction,
+                "position_m": stop.position_m,
+                "link_id": network.link_ids[stop.link],
+                "head": stop.heads,
+            }
             for stop in corridor.stop_lines
         ],
     }
@@ -208,5 +220,3 @@ def _write(path: Path, table: pd.DataFrame) -> None:
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=1, sort_keys=True, default=float) + "\n")
-
-

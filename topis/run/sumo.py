@@ -122,11 +122,17 @@ class SumoRun:
         self._steps_per_tick = max(1, round(TICK_S * MS_PER_S / step_ms))
         self._check_lights()
         self._sensor_reader = SensorReader(
-            self.api, self.sensors, seed=self.seed, missed_share=self._missed,
+            self.api,
+            self.sensors,
+            seed=self.seed,
+            missed_share=self._missed,
             subscribe=self.api.__name__ == "traci",
         )
         self._probe_reader = ProbeReader(
-            self.api, self.network, share=self.sensors.probe_share, seed=self.seed,
+            self.api,
+            self.network,
+            share=self.sensors.probe_share,
+            seed=self.seed,
             period_ticks=max(1, round(self._probe_period_s / TICK_S)),
             error_m=self._probe_error_m,
         )
@@ -144,12 +150,18 @@ class SumoRun:
     def _options(self) -> list[str]:
         additional = [*self.config.additional_files, self._detectors, self.results.additional]
         options = [
-            "--configuration-file", str(self.config.path),
-            "--seed", str(self.seed),
-            "--additional-files", ",".join(str(p) for p in additional),
-            "--no-step-log", "true",
-            "--duration-log.disable", "true",
-            "--no-warnings", "true",
+            "--configuration-file",
+            str(self.config.path),
+            "--seed",
+            str(self.seed),
+            "--additional-files",
+            ",".join(str(p) for p in additional),
+            "--no-step-log",
+            "true",
+            "--duration-log.disable",
+            "true",
+            "--no-warnings",
+            "true",
             *self.results.options(),
         ]
         return [*options, "--start", "true", "--quit-on-end", "true"] if self.gui else options

@@ -29,8 +29,15 @@ LINK_INTERVAL_S = 60
 CORRIDOR_PERIOD_S = 2
 
 VEHICLE_COLUMNS = (
-    "vehicle", "depart_s", "depart_delay_s", "time_loss_s", "network_time_s", "waiting_s",
-    "stops", "status", "vclass",
+    "vehicle",
+    "depart_s",
+    "depart_delay_s",
+    "time_loss_s",
+    "network_time_s",
+    "waiting_s",
+    "stops",
+    "status",
+    "vclass",
 )
 
 
@@ -59,9 +66,12 @@ class ResultFiles:
         if self.config.tripinfo is not None:
             return []
         return [
-            "--tripinfo-output", str(self._own_tripinfo),
-            "--tripinfo-output.write-unfinished", "true",
-            "--tripinfo-output.write-undeparted", "true",
+            "--tripinfo-output",
+            str(self._own_tripinfo),
+            "--tripinfo-output.write-unfinished",
+            "true",
+            "--tripinfo-output.write-undeparted",
+            "true",
         ]
 
     def _write_additional(self) -> None:
@@ -107,15 +117,32 @@ class ResultFiles:
             depart_delay_s = api.vehicle.getDepartDelay(vehicle)
             depart_s = api.vehicle.getDeparture(vehicle) - depart_delay_s
             self._running.append(
-                (vehicle, depart_s, depart_delay_s, api.vehicle.getTimeLoss(vehicle),
-                 now_s - depart_s, api.vehicle.getAccumulatedWaitingTime(vehicle), 0, "running",
-                 api.vehicle.getVehicleClass(vehicle))
+                (
+                    vehicle,
+                    depart_s,
+                    depart_delay_s,
+                    api.vehicle.getTimeLoss(vehicle),
+                    now_s - depart_s,
+                    api.vehicle.getAccumulatedWaitingTime(vehicle),
+                    0,
+                    "running",
+                    api.vehicle.getVehicleClass(vehicle),
+                )
             )
         for vehicle in api.simulation.getPendingVehicles():
             waited_s = api.vehicle.getDepartDelay(vehicle)
             self._running.append(
-                (vehicle, now_s - waited_s, waited_s, 0.0, waited_s, 0.0, 0, "waiting",
-                 api.vehicle.getVehicleClass(vehicle))
+                (
+                    vehicle,
+                    now_s - waited_s,
+                    waited_s,
+                    0.0,
+                    waited_s,
+                    0.0,
+                    0,
+                    "waiting",
+                    api.vehicle.getVehicleClass(vehicle),
+                )
             )
 
     # ---- afterwards ----
@@ -145,8 +172,17 @@ class ResultFiles:
             if status == "waiting" and delay_s < 0:
                 continue  # read ahead of its time, not demanded before the end
             rows.append(
-                (trip["id"], intended_s, delay_s, lost_s, total_s, float(trip["waitingTime"]),
-                 int(trip["waitingCount"]), status, self._class_of(trip))
+                (
+                    trip["id"],
+                    intended_s,
+                    delay_s,
+                    lost_s,
+                    total_s,
+                    float(trip["waitingTime"]),
+                    int(trip["waitingCount"]),
+                    status,
+                    self._class_of(trip),
+                )
             )
         table = pd.DataFrame(rows, columns=list(VEHICLE_COLUMNS))
         return table.sort_values(["depart_s", "vehicle"], kind="stable").reset_index(drop=True)
@@ -169,16 +205,29 @@ class ResultFiles:
             if link is None or "sampledSeconds" not in edge:
                 continue
             rows.append(
-                (begin_s, float(LINK_INTERVAL_S), edge["id"],
-                 int(self.network.link_junction[link]), float(edge.get("timeLoss", 0)),
-                 float(edge.get("waitingTime", 0)),
-                 float(edge.get("entered", 0)) + float(edge.get("departed", 0)),
-                 co2.get((begin_s, edge["id"]), 0.0))
+                (
+                    begin_s,
+                    float(LINK_INTERVAL_S),
+                    edge["id"],
+                    int(self.network.link_junction[link]),
+                    float(edge.get("timeLoss", 0)),
+                    float(edge.get("waitingTime", 0)),
+                    float(edge.get("entered", 0)) + float(edge.get("departed", 0)),
+                    co2.get((begin_s, edge["id"]), 0.0),
+                )
             )
         return pd.DataFrame(
             rows,
-            columns=["interval_begin_s", "interval_s", "link", "junction", "time_loss_s",
-                     "waiting_s", "vehicles", "co2_g"],
+            columns=[
+                "interval_begin_s",
+                "interval_s",
+                "link",
+                "junction",
+                "time_loss_s",
+                "waiting_s",
+                "vehicles",
+                "co2_g",
+            ],
         )
 
     def trajectories(self) -> pd.DataFrame:

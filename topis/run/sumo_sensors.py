@@ -71,8 +71,9 @@ class SensorReader:
         self._stood: set[int] = set()
         area, induction = api.lanearea, api.inductionloop
         if subscribe:
-            area, induction = _Subscribed(api.lanearea, self._camera_ids), _Subscribed(
-                api.inductionloop, self._loop_ids
+            area, induction = (
+                _Subscribed(api.lanearea, self._camera_ids),
+                _Subscribed(api.inductionloop, self._loop_ids),
             )
         self._get_vehicles: Callable[[str], int] = area.getLastStepVehicleNumber
         self._get_stopped: Callable[[str], int] = area.getLastStepHaltingNumber

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topis.control.registry import make_controller
-from topis.errors import ReplayMismatch
+from topis.errors import ReplayMismatchError
 from topis.estimation.estimator import Estimator
 from topis.model.command import Commands, Refusal
 from topis.model.observation import Observation
@@ -74,7 +74,7 @@ class _Comparer:
         differs = np.flatnonzero(then != commands.stage)
         if len(differs):
             junction = int(differs[0])
-            raise ReplayMismatch(
+            raise ReplayMismatchError(
                 f"{self._journal.folder.name} at {observation.time_ms / 1000:g} s: junction "
                 f"{self._journal.network.junction_ids[junction]!r} was told stage "
                 f"{then[junction]}, now {commands.stage[junction]}; was it made by another version?"
@@ -82,7 +82,7 @@ class _Comparer:
         for refusal in refusals:
             now = (refusal.time_ms, refusal.junction, refusal.wanted, int(refusal.reason))
             if self.refusals >= len(self._refusals) or self._refusals[self.refusals] != now:
-                raise ReplayMismatch(
+                raise ReplayMismatchError(
                     f"{self._journal.folder.name} at {observation.time_ms / 1000:g} s: another "
                     "refusal than in the journal; was it made by another version?"
                 )
@@ -102,7 +102,7 @@ def verify_run(folder: Path) -> Verified:
     ------
     InputError
         Not a run folder.
-    ReplayMismatch
+    ReplayMismatchError
         A decision differs.
     """
     journal = JournalReader(folder)

@@ -106,7 +106,9 @@ class Guard:
         first, last = self.network.junction_group_ptr[junction : junction + 2]
         old = self._group_code[first:last]
         ended = is_green(old) & ~is_green(group_code)
-        changed = (is_green(old) != is_green(group_code)) | ((old == YELLOW) != (group_code == YELLOW))
+        changed = (is_green(old) != is_green(group_code)) | (
+            (old == YELLOW) != (group_code == YELLOW)
+        )
         self._green_end_ms[first:last][ended] = now_ms
         self._group_since_ms[first:last][changed] = now_ms
         old[:] = group_code
@@ -159,5 +161,3 @@ def serving_stage(network: Network) -> NDArray[np.int32]:
         serving[first + better] = stage
         best[first + better] = codes[better]
     return serving
-
-
