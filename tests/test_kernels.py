@@ -14,8 +14,10 @@ import topis
 from tests import networks
 from tests.reference import interlock as slow_interlock
 from tests.reference import lane_tracker as slow_tracker
+from tests.reference import split as slow_split
 from topis._core.interlock import Interlock
 from topis._core.lane_tracker import LaneTracker
+from topis._core.split import split_greens
 
 KEEP, LOCAL = -1, -2
 MOVING = {
@@ -140,7 +142,10 @@ def test_interlock_equals_its_twin(run: tuple[list[networks.Junction], list[Any]
 
 
 def float32s(low: float, high: float) -> st.SearchStrategy[float]:
-    return st.floats(low, high, width=32, allow_subnormal=False)
+    """Zero or an everyday number: nothing so small that a quotient overflows."""
+    least = max(low, 2.0**-10)
+    numbers = st.floats(least, high, width=32)
+    return numbers if low > 0 else st.one_of(st.just(0.0), numbers)
 
 
 @st.composite
@@ -173,6 +178,8 @@ def tracker_runs(draw: st.DrawFn) -> tuple[dict[str, np.ndarray], list[Any]]:
         "between_veh": floats(1, 10),
         "transit_s": floats(1, 20),
         "view_s": floats(1, 20),
+        "view_veh": floats(1, 20),
+        "free_pass_s": floats(0.125, 2),
         "sat_flow_vps": floats(0.125, 1),
         "assumed_vps": floats(0, 0.5),
     } | {name: np.zeros(lanes, np.float32) for name in slow_tracker.STATE}
@@ -215,6 +222,9 @@ def test_lane_tracker_equals_its_twin(run: tuple[dict[str, np.ndarray], list[Any
         assert (arrays[name] == given_arrays[name]).all(), f"{name} was written"
 
 
+LANE_SIZES = ("between_veh", "transit_s", "view_s", "view_veh", "free_pass_s")
+
+
 @pytest.mark.parametrize("probe_kmh", [0.0, 50.0])
 def test_lane_tracker_worked_by_hand(probe_kmh: float) -> None:
     """One unseen lane: 0.25 veh/s for 8 s of red, then a probe 30 m from the line."""
@@ -227,7 +237,7 @@ def test_lane_tracker_worked_by_hand(probe_kmh: float) -> None:
         "advance_sensor": np.full(1, -1, np.int32),
         "assumed_vps": np.full(1, 0.25, np.float32),
         "sat_flow_vps": np.full(1, 0.5, np.float32),
-    } | {name: np.ones(1, np.float32) for name in ("between_veh", "transit_s", "view_s")}
+    } | {name: np.ones(1, np.float32) for name in LANE_SIZES}
     arrays |= {name: np.zeros(1, np.float32) for name in slow_tracker.STATE}
     kernel = LaneTracker(**arrays)
     nothing, red, green = np.zeros((0, 2), np.float32), np.zeros(1, np.uint8), np.ones(1, np.uint8)
@@ -241,3 +251,63 @@ def test_lane_tracker_worked_by_hand(probe_kmh: float) -> None:
     assert arrays["queue_veh"][0] == (5.0 if probe_kmh == 0 else 2.0)
     kernel.update(nothing, green, 4.0)
     assert arrays["queue_veh"][0] == (4.0 if probe_kmh == 0 else 1.0)
+
+
+# ---- split ----
+
+
+@st.composite
+def split_problems(draw: st.DrawFn) -> list[slow_split.Crossroads]:
+    """Junctions with their own lanes; a lane may be served by several stages."""
+    problems, first_lane = [], 0
+    for _ in range(draw(st.integers(1, 3))):
+        lanes = range(first_lane, first_lane + draw(st.integers(1, 4)))
+        first_lane = lanes.stop
+        served = st.lists(st.sampled_from(lanes), max_size=4, unique=True)
+        stages = [
+            slow_split.Stage(
+                draw(st.floats(0, 15)),
+                [(lane, draw(float32s(0.125, 1))) for lane in draw(served)],
+            )
+            for _ in range(draw(st.integers(1, 4)))
+        ]
+        problems.append(
+            slow_split.Crossroads(
+                cycle_s=draw(st.floats(30, 120)),
+                lost_s=draw(st.floats(0, 20)),
+                stages=stages,
+                flow={lane: draw(st.one_of(st.just(0.0), float32s(0, 1))) for lane in lanes},
+                sat={lane: draw(float32s(0.25, 1)) for lane in lanes},
+            )
+        )
+    return problems
+
+
+@settings(max_examples=300, deadline=None)
+@given(problems=split_problems(), step_s=st.sampled_from([1.0, 0.5, 3.0]))
+def test_split_equals_its_twin(problems: list[slow_split.Crossroads], step_s: float) -> None:
+    stages = [stage for problem in problems for stage in problem.stages]
+    pairs = [pair for stage in stages for pair in stage.serves]
+    lanes = sum(len(problem.flow) for problem in problems)
+    inputs = {
+        "junction_stage_ptr": np.cumsum([0] + [len(p.stages) for p in problems], dtype=np.int32),
+        "cycle_s": np.array([p.cycle_s for p in problems]),
+        "lost_s": np.array([p.lost_s for p in problems]),
+        "min_green_s": np.array([stage.min_green_s for stage in stages]),
+        "pair_ptr": np.cumsum([0] + [len(s.serves) for s in stages], dtype=np.int32),
+        "pair_lane": np.array([lane for lane, _ in pairs], np.int32),
+        "pair_rate": np.array([rate for _, rate in pairs], np.float32),
+        "flow_vps": np.array([v for p in problems for v in p.flow.values()], np.float32),
+        "sat_vps": np.array([v for p in problems for v in p.sat.values()], np.float32),
+    }
+    arrays = frozen(inputs, ())
+    lane_green_s, green_s = np.full(lanes, np.nan), np.full(len(stages), np.nan)
+    delay = np.full(len(problems), np.nan)
+    split_greens(**arrays, step_s=step_s, lane_green_s=lane_green_s, green_s=green_s, delay=delay)
+    assert delay.tolist() == [problem.split(step_s) for problem in problems]
+    assert green_s.tolist() == [stage.green_s for stage in stages]
+    for problem in problems:
+        for lane, green in problem.lane_green_s.items():
+            assert lane_green_s[lane] == green
+    for name, value in inputs.items():
+        assert (arrays[name] == value).all(), f"{name} was written"

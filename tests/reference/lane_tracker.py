@@ -14,6 +14,8 @@ import numpy as np
 UNSEEN, LOOPS, CAMERAS = 0, 1, 2
 F = np.float32
 COVERED_S, CLEAR_S, COVERED_SHARE = F(2.0), F(3.0), F(0.95)
+VOUCHED_VEH, FREE_PASS = F(8.0), F(1.4)
+DISCHARGED_S, FULL_VIEW_SHARE, ENOUGH_RED_S = F(4.0), F(0.75), F(30.0)
 FLOW_AVERAGE_S, STOPPING_EXTRA_S, LONG_GAP_S = F(240.0), F(2.5), F(99.0)
 STATE = (
     "queue_veh", "vehicles_veh", "gap_s", "flow_vps", "between", "beyond", "transit",
@@ -32,10 +34,17 @@ class Lane:
         ]
         self.stop = int(arrays["stop_sensor"][number])
         self.advance = int(arrays["advance_sensor"][number])
-        for name in ("between_veh", "transit_s", "view_s", "sat_flow_vps", "assumed_vps", *STATE):
+        known = (
+            "between_veh", "transit_s", "view_s", "view_veh", "free_pass_s",
+            "sat_flow_vps", "assumed_vps",
+        )  # fmt: skip
+        for name in (*known, *STATE):
             setattr(self, name, F(arrays[name][number]))
 
-    def by_camera(self, reading: Sequence[Any], gain: np.float32) -> None:
+    def by_camera(
+        self, reading: Sequence[Any], *, green: bool, dt: np.float32, gain: np.float32
+    ) -> None:
+        before = self.vehicles_veh
         vehicles = stopped = F(0)
         for sensor, weight in self.cameras:
             vehicles = vehicles + weight * reading[sensor][0]
@@ -47,8 +56,17 @@ class Lane:
             self.gap_s = min(self.view_s / vehicles, LONG_GAP_S)
         else:
             self.gap_s = LONG_GAP_S
-        moving_flow = (vehicles - stopped) / (self.view_s + STOPPING_EXTRA_S)
-        self.flow_vps = self.flow_vps + gain * (moving_flow - self.flow_vps)
+        # Of a camera lane, clear_s is how long it has been red, covered_s the red counted so far.
+        self.clear_s = F(0) if green else self.clear_s + dt
+        if self.clear_s > DISCHARGED_S and dt > 0:
+            if vehicles < FULL_VIEW_SHARE * self.view_veh:
+                arriving = (vehicles - before) / dt
+                more = float(gain) * 2.0 * float(arriving - self.flow_vps)
+                self.flow_vps = F(float(self.flow_vps) + more)
+                self.covered_s = self.covered_s + dt
+        elif self.covered_s < ENOUGH_RED_S:
+            moving_flow = (vehicles - stopped) / (self.view_s + STOPPING_EXTRA_S)
+            self.flow_vps = self.flow_vps + gain * (moving_flow - self.flow_vps)
 
     def by_loops(
         self, reading: Sequence[Any], *, green: bool, dt: np.float32, gain: np.float32
@@ -59,11 +77,8 @@ class Lane:
         self.clear_s = self.clear_s + dt if stop_share <= 0 else F(0)
         queue_over_loop = self.covered_s >= COVERED_S
         line_clear = self.clear_s >= CLEAR_S
-        arrived = out if queue_over_loop else into
-        arrival_flow = float(arrived) / max(float(dt), 1e-3)
-        self.flow_vps = F(
-            float(self.flow_vps) + float(gain) * (arrival_flow - float(self.flow_vps))
-        )
+        if not queue_over_loop and dt > 0:
+            self.flow_vps = self.flow_vps + gain * (into / dt - self.flow_vps)
         if self.advance >= 0:
             leaving = float(self.transit) * min(1.0, float(dt / self.transit_s))
             self.transit = F(float(self.transit) + (float(into) - leaving))
@@ -85,9 +100,11 @@ class Lane:
             self.beyond = self.beyond + (self.flow_vps * dt - into)
             if share <= 0 and green and line_clear:
                 self.beyond = F(0)
+            elif green and into > 0 and share * dt < FREE_PASS * self.free_pass_s * into:
+                self.beyond = self.beyond * F(0.5)
             self.beyond = max(self.beyond, F(0))
         self.queue_veh = self.between + self.beyond
-        self.vehicles_veh = self.queue_veh
+        self.vehicles_veh = min(self.queue_veh, max(self.between_veh, VOUCHED_VEH))
         nobody = share <= 0 and stop_share <= 0 and into <= 0
         self.gap_s = min(self.gap_s + dt, LONG_GAP_S) if nobody else F(0)
 
@@ -128,7 +145,7 @@ class LaneTracker:
         gain = F(float(dt) / min(max(float(self.elapsed_s), 30.0), float(FLOW_AVERAGE_S)))
         for lane, is_green in zip(self.lanes, green, strict=True):
             if lane.seen_by == CAMERAS:
-                lane.by_camera(rows, gain)
+                lane.by_camera(rows, green=bool(is_green), dt=dt, gain=gain)
             elif lane.seen_by == LOOPS:
                 lane.by_loops(rows, green=bool(is_green), dt=dt, gain=gain)
             else:

@@ -139,7 +139,7 @@ cdef class Interlock:
         for i in range(first, last):
             end = now_ms if green(self.group_code[i]) else self.green_end_ms[i]
             if self.group_code[i] == YELLOW:
-                start = max(start, end + self.group_yellow_ms[i])
+                start = max(start, self.group_since_ms[i] + self.group_yellow_ms[i])
             if green(self.stage_code[code_at + i]):
                 continue
             if green(self.group_code[i]):
@@ -162,11 +162,31 @@ cdef class Interlock:
         """Whether a group that is not green now is green in the stage at ``code_at``."""
         return green(self.stage_code[code_at + group]) and not green(self.group_code[group])
 
+    cdef bint clear(self, int junction, int code_at, long long now_ms) noexcept nogil:
+        """Whether all that ends for the stage at ``code_at`` is clear, as it did end.
+
+        Ticks may fall later than `begin` planned, so an end may have come late.
+        """
+        cdef int i, k
+        for i in range(self.junction_group_ptr[junction], self.junction_group_ptr[junction + 1]):
+            if self.group_code[i] == YELLOW:
+                return False
+            if green(self.stage_code[code_at + i]):
+                continue
+            if green(self.group_code[i]):
+                return False
+            for k in range(self.conflict_ptr[i], self.conflict_ptr[i + 1]):
+                if self.starts(self.conflict_idx[k], code_at) \
+                        and now_ms < self.green_end_ms[i] + self.conflict_ms[k]:
+                    return False
+        return True
+
     cdef int carry_on(self, int junction, long long now_ms) except -1 nogil:
         """End the greens and yellows that are due; start the coming stage when it is due."""
         cdef int first = self.junction_group_ptr[junction]
         cdef int last = self.junction_group_ptr[junction + 1]
         cdef int i, code_at, target = self.coming[junction]
+        cdef bint just_red = False
         code_at = self.stage_code_ptr[target] - first if target >= 0 else 0
         for i in range(first, last):
             if target >= 0 and green(self.group_code[i]) and now_ms >= self.end_ms[i] \
@@ -175,7 +195,10 @@ cdef class Interlock:
             if self.group_code[i] == YELLOW \
                     and now_ms - self.group_since_ms[i] >= self.group_yellow_ms[i]:
                 self.show(i, RED, now_ms)
-        if target >= 0 and now_ms >= self.start_ms[junction]:
+                # Yellow taken over from local control must not be seen to turn green.
+                just_red |= target >= 0 and green(self.stage_code[code_at + i])
+        if target >= 0 and not just_red and now_ms >= self.start_ms[junction] \
+                and self.clear(junction, code_at, now_ms):
             for i in range(first, last):
                 self.show(i, self.stage_code[code_at + i], now_ms)
             self.stage[junction] = target

@@ -36,6 +36,9 @@ from topis.model.network import (
     Network,
 )
 
+#: More signal heads than any light has; a larger number is a mistake in the file.
+MOST_HEADS = 10_000
+
 _TURNS = {"s": STRAIGHT, "l": LEFT, "L": LEFT, "r": RIGHT, "R": RIGHT, "t": TURNAROUND}
 #: Prior weight of a turn among the connections of one lane, before any count is seen.
 _TURN_WEIGHT = {STRAIGHT: 1.0, LEFT: 0.5, RIGHT: 0.5, TURNAROUND: 0.02}
@@ -199,14 +202,26 @@ class _Compiler:
         if connection.from_edge in self.raw.edges:
             return self.raw.nodes[self.raw.edges[connection.from_edge].to_node]
         # ":node_w0" or ":node_c0"; node ids may hold underscores themselves.
-        return self.raw.nodes[connection.from_edge[1:].rsplit("_", 1)[0]]
+        node = self.raw.nodes.get(connection.from_edge[1:].rsplit("_", 1)[0])
+        if node is None:
+            raise NetworkError(
+                f"{self.raw.source}: a connection over a crossing names {connection.from_edge!r}, "
+                "which belongs to no junction"
+            )
+        return node
 
     def _spec(self, light: str, programs: Sequence[RawProgram]) -> SignalSpec:
         numbers = self.of_light.get(light, [])
         crossings = self.crossings_of_light.get(light, [])
-        highest = max(
-            [self.conns[n].head for n in numbers] + [max(c.head, c.second_head) for c in crossings]
-        )
+        signalled = [self.conns[n] for n in numbers] + crossings
+        for connection in signalled:
+            if not 0 <= connection.head < MOST_HEADS:
+                raise NetworkError(
+                    f"{self.raw.source}: connection from {connection.from_edge!r} to "
+                    f"{connection.to_edge!r}: linkIndex is {connection.head} at tl {light!r}; "
+                    "give each signal its position in the states"
+                )
+        highest = max(max(c.head, c.second_head) for c in signalled)
         lengths = {len(phase.state) for program in programs for phase in program.phases}
         count = max(highest + 1, lengths.pop() if len(lengths) == 1 else 0)
         kind = np.full(count, VEHICLE, dtype=np.uint8)
@@ -220,6 +235,11 @@ class _Compiler:
                 requests[node.id] = {n: row for row, n in enumerate(self._requests_of(node))}
             head = self.conns[number].head
             used[head] = True
+            if number not in requests[node.id]:
+                raise NetworkError(
+                    f"{self.raw.source}: junction {node.id!r}: incLanes lacks lane "
+                    f"{self.lane_ids[self.from_lane[number]]!r}, from which a connection starts"
+                )
             heads_at[node.id].append((head, requests[node.id][number]))
         for connection in crossings:
             node = self._node_of(connection)
@@ -227,6 +247,10 @@ class _Compiler:
             if crossing not in self.raw.crossing_length_m:
                 crossing = connection.from_edge
             walks = [lane for lane in node.internal_lanes if "_c" in lane.rsplit(":", 1)[-1]]
+            if crossing + "_0" not in walks:
+                raise NetworkError(
+                    f"{self.raw.source}: junction {node.id!r}: intLanes lacks crossing {crossing!r}"
+                )
             row = len(self._requests_of(node)) + walks.index(crossing + "_0")
             for head in (connection.head, connection.second_head):
                 if head >= 0:

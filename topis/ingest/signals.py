@@ -110,7 +110,10 @@ def analyse(light: str, programs: Sequence[RawProgram], heads: Heads) -> SignalS
     """
     by_head = [_read(p, len(heads.kind)) for p in programs if _runs(p)]
     if not by_head:
-        raise NetworkError(f"tlLogic {light!r}: no program with a phase; give it one or drop it")
+        raise NetworkError(
+            f"{programs[0].where}: tlLogic {light!r}: no program with a phase; "
+            "give it one or drop it"
+        )
     head_group, first_head = _group_heads(np.vstack([c for _, c, _ in by_head]), heads.kind)
     groups, kind = len(first_head), heads.kind[first_head]
     tables = [
@@ -146,7 +149,9 @@ def _read(program: RawProgram, heads: int) -> tuple[RawProgram, Codes, NDArray[n
     rows = []
     for number, phase in enumerate(program.phases):
         codes = codes_from_letters(phase.state)
-        where = f"tlLogic {program.light!r} program {program.program!r} phase {number}"
+        where = (
+            f"{program.where}: tlLogic {program.light!r} program {program.program!r} phase {number}"
+        )
         if len(codes) != heads:
             raise NetworkError(
                 f"{where}: state has {len(codes)} letters for {heads} signals; "
@@ -157,7 +162,9 @@ def _read(program: RawProgram, heads: int) -> tuple[RawProgram, Codes, NDArray[n
         rows.append(codes)
     durations = np.array([to_ms(p.duration_s) for p in program.phases], dtype=np.int64)
     if durations.sum() <= 0:
-        raise NetworkError(f"tlLogic {program.light!r} program {program.program!r}: cycle is 0 s")
+        raise NetworkError(
+            f"{program.where}: tlLogic {program.light!r} program {program.program!r}: cycle is 0 s"
+        )
     return program, np.vstack(rows), durations
 
 
@@ -209,7 +216,8 @@ def _conflicts(spec: SignalSpec, light: str, heads: Heads, tables: list[_Table])
     for table in tables:
         priority = (table.codes == codes_from_letters("G")[0]).astype(np.int32)
         both_priority |= (priority.T @ priority) > 0
-    crossing = int((foe & both_priority & upper).sum())
+    # Heads that always show the same may cross each other too: the diagonal counts here.
+    crossing = int((foe & both_priority & (upper | np.eye(groups, dtype=bool))).sum())
     if crossing:
         spec.oddities.append(
             Oddity(
@@ -275,11 +283,13 @@ def _intergreens(spec: SignalSpec, conflict: Bools, tables: list[_Table]) -> Non
     groups = len(spec.kind)
     far = np.iinfo(np.int32).max
     seen = np.full((groups, groups), far, dtype=np.int64)
+    apart = np.full((groups, groups), far, dtype=np.int64)
     for table in tables:
         spans = [_spans(is_green(table.codes[:, g]), table.duration_ms) for g in range(groups)]
         staged = _stage_time(table)
         for i, j in _pairs(conflict):
             seen[i, j] = min(seen[i, j], _direct_ms(spans[i], spans[j], staged, table.cycle_ms))
+            apart[i, j] = min(apart[i, j], _apart_ms(spans[i], spans[j], table.cycle_ms))
     for i, j in _pairs(conflict):
         yellow = int(spec.yellow_ms[i])
         if seen[i, j] < far:
@@ -296,7 +306,8 @@ def _intergreens(spec: SignalSpec, conflict: Bools, tables: list[_Table]) -> Non
                 if v < far and spec.kind[k] == VEHICLE
             ]
             clearance = max(min(after_i, default=0), min(into_j, default=0))
-        spec.intergreen_ms[i, j] = yellow + max(clearance, 0)
+        # Never more than any program keeps, be it with a stage in between.
+        spec.intergreen_ms[i, j] = max(min(yellow + max(clearance, 0), int(apart[i, j])), yellow)
 
 
 def _pairs(conflict: Bools) -> Iterator[tuple[int, int]]:
@@ -322,6 +333,12 @@ def _direct_ms(
             if (staged[start] - staged[end]) % max(staged[cycle], 1) == 0:
                 shortest = min(shortest, (start - end) % cycle)
     return shortest
+
+
+def _apart_ms(ends: list[tuple[int, int]], starts: list[tuple[int, int]], cycle: int) -> int:
+    """Shortest time from an end of green to a start, whatever lies between."""
+    times = [(s - b - length) % cycle for b, length in ends for s, _ in starts]
+    return min(times, default=int(np.iinfo(np.int32).max))
 
 
 def _greens_and_reds(spec: SignalSpec, tables: list[_Table]) -> None:

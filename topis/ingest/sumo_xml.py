@@ -18,6 +18,9 @@ from xml.parsers import expat
 
 from topis.errors import InputError, NetworkError
 
+#: Longest time a program may name (s): times are kept in int32 milliseconds.
+LONGEST_S = 1e6
+
 RAIL_NODE_TYPES = frozenset({"rail_signal", "rail_crossing"})
 
 
@@ -85,8 +88,9 @@ class RawPhase:
 
 @dataclass(slots=True)
 class RawProgram:
-    """A ``tlLogic`` as written."""
+    """A ``tlLogic`` as written; ``where`` is its file and line."""
 
+    where: str
     light: str
     program: str
     type: str
@@ -105,6 +109,7 @@ class RawNetwork:
     crossing_connections: list[RawConnection] = field(default_factory=list)
     crossing_length_m: dict[str, float] = field(default_factory=dict)
     programs: list[RawProgram] = field(default_factory=list)
+    program_keys: set[tuple[str, str]] = field(default_factory=set)
     time_switched: int = 0
 
 
@@ -141,7 +146,6 @@ class _NetReader:
         self.crossing: str | None = None
         self.node: RawNode | None = None
         self.program: RawProgram | None = None
-        self.own_programs: set[tuple[str, str]] = set()
         self.parser = expat.ParserCreate()
         self.parser.buffer_text = True
         self.parser.StartElementHandler = self._start
@@ -277,44 +281,48 @@ class _NetReader:
 
     def _tl_logic(self, a: dict[str, str]) -> None:
         key = (a["id"], a.get("programID", "0"))
-        if key in self.own_programs:
+        if key in self.raw.program_keys:
             raise self._bad(f"tlLogic {key[0]!r} has program {key[1]!r} twice")
-        self.own_programs.add(key)
+        self.raw.program_keys.add(key)
         offset = a.get("offset", "0")
         # SUMO writes offset="begin" for programs that start with the simulation.
         offset_s = 0.0 if offset == "begin" else float(offset)
-        if not math.isfinite(offset_s):
+        if not abs(offset_s) <= LONGEST_S:
             raise self._bad(f"tlLogic {key[0]!r}: offset is {offset!r}")
-        self.program = RawProgram(key[0], key[1], a.get("type", "static"), offset_s)
+        where = f"{self.path}:{self.parser.CurrentLineNumber}"
+        self.program = RawProgram(where, key[0], key[1], a.get("type", "static"), offset_s)
         self.raw.programs.append(self.program)
 
     def _phase(self, a: dict[str, str]) -> None:
         if self.program is None:
             return
-        duration_s = float(a["duration"])
-        if not (math.isfinite(duration_s) and duration_s >= 0):
-            raise self._bad(
-                f"tlLogic {self.program.light!r}: phase duration is {a['duration']!r}, "
-                "must be 0 s or more"
-            )
         self.program.phases.append(
             RawPhase(
-                duration_s, a["state"], _optional(a, "minDur"), _optional(a, "maxDur"), "next" in a
+                self._seconds(a, "duration"),
+                a["state"],
+                self._seconds(a, "minDur") if "minDur" in a else None,
+                self._seconds(a, "maxDur") if "maxDur" in a else None,
+                "next" in a,
             )
         )
 
     def _waut(self, a: dict[str, str]) -> None:
         self.raw.time_switched += 1
 
+    def _seconds(self, a: dict[str, str], name: str) -> float:
+        value = float(a[name])
+        if not 0 <= value <= LONGEST_S:
+            light = self.program.light if self.program else ""
+            raise self._bad(
+                f"tlLogic {light!r}: phase {name} is {a[name]!r}; give 0 to {LONGEST_S:.0f} s"
+            )
+        return value
+
     def _positive(self, a: dict[str, str], name: str) -> float:
         value = float(a[name])
         if not (math.isfinite(value) and value > 0):
             raise self._bad(f"lane {a.get('id')!r}: {name} is {a[name]!r}, must be above 0")
         return value
-
-
-def _optional(a: dict[str, str], name: str) -> float | None:
-    return float(a[name]) if name in a else None
 
 
 def _open(path: Path) -> BinaryIO:

@@ -6,12 +6,12 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-import topis
 from topis.clock import stopwatch_s
 from topis.config import SensingLayout
 from topis.control.registry import make_controller
@@ -89,7 +89,8 @@ def simulate(spec: RunSpec, progress: Progress) -> Path:
     config = read_sumocfg(spec.config_file)
     network = load_network(config.net_file, config.additional_files).network
     sensors = place_sensors(network, spec.layout, spec.seed)
-    draft = spec.folder.with_name(f".{spec.folder.name}.partial")
+    # SUMO looks for what an additional file names from that file's own folder: no relative path.
+    draft = spec.folder.absolute().with_name(f".{spec.folder.name}.partial")
     try:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
@@ -102,6 +103,10 @@ def simulate(spec: RunSpec, progress: Progress) -> Path:
         shutil.rmtree(work)
         shutil.rmtree(spec.folder, ignore_errors=True)
         draft.rename(spec.folder)
+    except OSError as error:
+        raise OutputError(
+            f"{spec.folder}: cannot be written ({error}); make room or choose another --out"
+        ) from None
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return spec.folder
@@ -171,7 +176,7 @@ def _run_into(
             "network_hash": network.hash,
             "ended": "interrupted" if times.interrupted else "complete",
             "research_only": sensors.research_only,
-            "version": topis.__version__,
+            "version": version("topis"),
             "junctions": [
                 {"id": name, "x_m": float(x), "y_m": float(y)}
                 for name, (x, y) in zip(network.junction_ids, network.junction_xy_m, strict=True)

