@@ -9,7 +9,7 @@ import pytest
 _FIGURES: list[str] = []
 
 
-@pytest.fixture()
+@pytest.fixture
 def figure() -> Callable[[str, float, str], None]:
     """Note a figure; all are printed at the end."""
 

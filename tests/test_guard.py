@@ -309,7 +309,7 @@ def test_refusals_name_the_reason(stream: Stream) -> None:
         state = guard.state()
         for refusal in refusals:
             assert refusal.reason != Reason.NONE
-            assert refusal.wanted == commands[refusal.junction] != LOCAL
+            assert refusal.wanted == commands[refusal.junction]
             told[refusal.junction] = refusal.reason
         for j, wanted in enumerate(commands):
             stages = range(*network.junction_stage_ptr[j : j + 2].tolist())
@@ -319,12 +319,17 @@ def test_refusals_name_the_reason(stream: Stream) -> None:
             was_changing, changing[j] = changing[j], coming >= 0
             if wanted == KEEP or (wanted < 0 and wanted != LOCAL and was_changing):
                 continue
-            if wanted == LOCAL or wanted == (coming if coming >= 0 else stage):
+            if guard.local[j]:
+                assert told[j] == Reason.NONE
+                continue
+            if wanted == (coming if coming >= 0 else stage):
                 # What is wanted may be shown while an overdue group is about to be served.
-                if wanted == LOCAL or told[j] != Reason.MAX_RED:
+                if told[j] != Reason.MAX_RED:
                     told[j] = Reason.NONE
                 continue
-            if wanted in safe:
+            if wanted == LOCAL:
+                holds = {Reason.NO_RELEASE, Reason.MIN_GREEN}
+            elif wanted in safe:
                 holds = {Reason.MIN_GREEN}
             elif wanted in stages:
                 holds = {Reason.CONFLICTING_STAGE}
@@ -541,18 +546,26 @@ def test_local_yellow_before_green_is_not_cut_short() -> None:
     assert street.run(1, 0) == ["GrG"]
 
 
-def test_release_in_mid_change_and_back() -> None:
+def test_a_junction_taken_over_is_not_released() -> None:
+    """A local program would go on anywhere in its cycle, without yellow or clearance."""
     street = Street(crossroads())
+    street.run(3, LOCAL)
+    assert street.guard.local.tolist() == [True]
     street.run(20, 0)
     street.run(2, 1)  # the crossing has ended
     street.run(1, LOCAL)
-    assert street.guard.local.tolist() == [True]
-    assert street.guard.state().stage.tolist() == [-1]
-    guard = street.guard
-    guard.observe_local(0, np.array([PRIORITY, RED, PRIORITY], np.uint8), street.now)
-    street.run(1, LOCAL)
-    assert street.run(8, KEEP)[-1] == "GrG"
-    assert street.stage == 0
+    assert street.reasons() == [Reason.NO_RELEASE]
+    assert street.guard.local.tolist() == [False]
+    street.run(20, LOCAL)
+    assert street.stage == 1  # the change under way was finished
+
+
+def test_another_refused_command_is_told_again() -> None:
+    street = Street(crossroads(stages=["GrG", "rGr", "Grr"]))
+    street.run(7, 0)
+    for wanted in (1, 2, 1):
+        street.run(1, wanted)
+        assert [(r.wanted, r.reason) for r in street.refusals] == [(wanted, Reason.MIN_GREEN)]
 
 
 @pytest.mark.parametrize("step_ms", [400, 900, 1300, 2700, 5000])

@@ -178,7 +178,6 @@ def tracker_runs(draw: st.DrawFn) -> tuple[dict[str, np.ndarray], list[Any]]:
         "between_veh": floats(1, 10),
         "transit_s": floats(1, 20),
         "view_s": floats(1, 20),
-        "view_veh": floats(1, 20),
         "free_pass_s": floats(0.125, 2),
         "sat_flow_vps": floats(0.125, 1),
         "assumed_vps": floats(0, 0.5),
@@ -222,7 +221,7 @@ def test_lane_tracker_equals_its_twin(run: tuple[dict[str, np.ndarray], list[Any
         assert (arrays[name] == given_arrays[name]).all(), f"{name} was written"
 
 
-LANE_SIZES = ("between_veh", "transit_s", "view_s", "view_veh", "free_pass_s")
+LANE_SIZES = ("between_veh", "transit_s", "view_s", "free_pass_s")
 
 
 @pytest.mark.parametrize("probe_kmh", [0.0, 50.0])

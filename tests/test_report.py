@@ -263,9 +263,7 @@ def test_table_for_the_terminal(tmp_path: Path) -> None:
 
 
 def test_metrics_are_the_same_bytes_whatever_the_clock_says(tmp_path: Path) -> None:
-    folders = [
-        write_run(tmp_path, wall_s=wall_s) for wall_s in (1.0, 2.0)
-    ]
+    folders = [write_run(tmp_path, wall_s=wall_s) for wall_s in (1.0, 2.0)]
     first, second = (metrics_json([measure_run(folder)]) for folder in folders)
     assert first == second
     content = json.loads(first)

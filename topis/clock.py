@@ -9,6 +9,11 @@ from __future__ import annotations
 import time
 
 
+def wait_s(seconds: float) -> None:
+    """Let wall-clock time pass, for another process to catch up."""
+    time.sleep(seconds)
+
+
 def stopwatch_s() -> float:
     """Monotonic time in seconds, for durations only."""
     return time.perf_counter()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 MS_PER_S = 1000
 S_PER_H = 3600.0
-KMH_PER_MPS = 3.6
 
 #: Road space one standing vehicle takes, front bumper to front bumper (m). SUMO's
 #: default passenger car: 5.0 m long plus 2.5 m minimum gap.

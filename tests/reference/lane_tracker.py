@@ -15,7 +15,6 @@ UNSEEN, LOOPS, CAMERAS = 0, 1, 2
 F = np.float32
 COVERED_S, CLEAR_S, COVERED_SHARE = F(2.0), F(3.0), F(0.95)
 VOUCHED_VEH, FREE_PASS = F(8.0), F(1.4)
-DISCHARGED_S, FULL_VIEW_SHARE, ENOUGH_RED_S = F(4.0), F(0.75), F(30.0)
 FLOW_AVERAGE_S, STOPPING_EXTRA_S, LONG_GAP_S = F(240.0), F(2.5), F(99.0)
 STATE = (
     "queue_veh", "vehicles_veh", "gap_s", "flow_vps", "between", "beyond", "transit",
@@ -35,16 +34,13 @@ class Lane:
         self.stop = int(arrays["stop_sensor"][number])
         self.advance = int(arrays["advance_sensor"][number])
         known = (
-            "between_veh", "transit_s", "view_s", "view_veh", "free_pass_s",
+            "between_veh", "transit_s", "view_s", "free_pass_s",
             "sat_flow_vps", "assumed_vps",
         )  # fmt: skip
         for name in (*known, *STATE):
             setattr(self, name, F(arrays[name][number]))
 
-    def by_camera(
-        self, reading: Sequence[Any], *, green: bool, dt: np.float32, gain: np.float32
-    ) -> None:
-        before = self.vehicles_veh
+    def by_camera(self, reading: Sequence[Any], *, gain: np.float32) -> None:
         vehicles = stopped = F(0)
         for sensor, weight in self.cameras:
             vehicles = vehicles + weight * reading[sensor][0]
@@ -56,17 +52,8 @@ class Lane:
             self.gap_s = min(self.view_s / vehicles, LONG_GAP_S)
         else:
             self.gap_s = LONG_GAP_S
-        # Of a camera lane, clear_s is how long it has been red, covered_s the red counted so far.
-        self.clear_s = F(0) if green else self.clear_s + dt
-        if self.clear_s > DISCHARGED_S and dt > 0:
-            if vehicles < FULL_VIEW_SHARE * self.view_veh:
-                arriving = (vehicles - before) / dt
-                more = float(gain) * 2.0 * float(arriving - self.flow_vps)
-                self.flow_vps = F(float(self.flow_vps) + more)
-                self.covered_s = self.covered_s + dt
-        elif self.covered_s < ENOUGH_RED_S:
-            moving_flow = (vehicles - stopped) / (self.view_s + STOPPING_EXTRA_S)
-            self.flow_vps = self.flow_vps + gain * (moving_flow - self.flow_vps)
+        moving_flow = (vehicles - stopped) / (self.view_s + STOPPING_EXTRA_S)
+        self.flow_vps = self.flow_vps + gain * (moving_flow - self.flow_vps)
 
     def by_loops(
         self, reading: Sequence[Any], *, green: bool, dt: np.float32, gain: np.float32
@@ -126,9 +113,9 @@ class Lane:
                 if self.seen_by == LOOPS:
                     self.beyond = F(max(float(self.beyond), length - float(self.between)))
                 self.queue_veh = F(length)
+            self.vehicles_veh = F(max(float(self.vehicles_veh), length))
         elif speed > 8 and self.seen_by == UNSEEN:
-            self.queue_veh = min(self.queue_veh, ahead)
-        self.vehicles_veh = max(self.vehicles_veh, self.queue_veh)
+            self.queue_veh = self.vehicles_veh = min(self.queue_veh, ahead)
 
 
 class LaneTracker:
@@ -145,7 +132,7 @@ class LaneTracker:
         gain = F(float(dt) / min(max(float(self.elapsed_s), 30.0), float(FLOW_AVERAGE_S)))
         for lane, is_green in zip(self.lanes, green, strict=True):
             if lane.seen_by == CAMERAS:
-                lane.by_camera(rows, green=bool(is_green), dt=dt, gain=gain)
+                lane.by_camera(rows, gain=gain)
             elif lane.seen_by == LOOPS:
                 lane.by_loops(rows, green=bool(is_green), dt=dt, gain=gain)
             else:

@@ -14,7 +14,6 @@ class LaneTracker:
         between_veh: NDArray[np.float32],
         transit_s: NDArray[np.float32],
         view_s: NDArray[np.float32],
-        view_veh: NDArray[np.float32],
         free_pass_s: NDArray[np.float32],
         sat_flow_vps: NDArray[np.float32],
         assumed_vps: NDArray[np.float32],

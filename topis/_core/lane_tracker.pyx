@@ -22,12 +22,6 @@ cdef float FREE_PASS = 1.4
 cdef float FLOW_AVERAGE_S = 240.0
 #: Extra time a stopping vehicle spends moving in a camera's view, averaged over all (s).
 cdef float STOPPING_EXTRA_S = 2.5
-#: On red this long, the last vehicles of the green have left the view (s).
-cdef float DISCHARGED_S = 4.0
-#: A view filled beyond this hides what arrives behind it.
-cdef float FULL_VIEW_SHARE = 0.75
-#: Red time from which arrivals on red are trusted alone (s).
-cdef float ENOUGH_RED_S = 30.0
 #: What "no vehicle in sight" is told as (s).
 cdef float LONG_GAP_S = 99.0
 
@@ -40,7 +34,7 @@ cdef class LaneTracker:
     cdef const int[::1] camera_ptr, camera_sensor
     cdef const float[::1] camera_weight
     cdef const int[::1] stop_sensor, advance_sensor
-    cdef const float[::1] between_veh, transit_s, view_s, view_veh, free_pass_s
+    cdef const float[::1] between_veh, transit_s, view_s, free_pass_s
     cdef const float[::1] sat_flow_vps, assumed_vps
     # INOUT
     cdef float[::1] queue_veh, vehicles_veh, gap_s, flow_vps
@@ -49,7 +43,7 @@ cdef class LaneTracker:
 
     def __init__(
         self, *, seen_by, camera_ptr, camera_sensor, camera_weight, stop_sensor,
-        advance_sensor, between_veh, transit_s, view_s, view_veh, free_pass_s, sat_flow_vps,
+        advance_sensor, between_veh, transit_s, view_s, free_pass_s, sat_flow_vps,
         assumed_vps, queue_veh, vehicles_veh, gap_s, flow_vps, between, beyond, transit,
         covered_s, clear_s,
     ):
@@ -62,7 +56,6 @@ cdef class LaneTracker:
         self.between_veh = between_veh
         self.transit_s = transit_s
         self.view_s = view_s
-        self.view_veh = view_veh
         self.free_pass_s = free_pass_s
         self.sat_flow_vps = sat_flow_vps
         self.assumed_vps = assumed_vps
@@ -90,16 +83,16 @@ cdef class LaneTracker:
         with nogil:
             for lane in range(green.shape[0]):
                 if self.seen_by[lane] == CAMERAS:
-                    self.by_camera(lane, reading, green[lane], dt_s, gain)
+                    self.by_camera(lane, reading, gain)
                 elif self.seen_by[lane] == LOOPS:
                     self.by_loops(lane, reading, green[lane], dt_s, gain)
                 else:
                     self.by_assumption(lane, green[lane], dt_s)
 
     cdef int by_camera(
-        self, int lane, const float[:, ::1] reading, bint green, float dt_s, float gain,
+        self, int lane, const float[:, ::1] reading, float gain,
     ) except -1 nogil:
-        cdef float vehicles = 0.0, stopped = 0.0, before = self.vehicles_veh[lane]
+        cdef float vehicles = 0.0, stopped = 0.0
         cdef int k, sensor
         for k in range(self.camera_ptr[lane], self.camera_ptr[lane + 1]):
             sensor = self.camera_sensor[k]
@@ -114,22 +107,10 @@ cdef class LaneTracker:
             self.gap_s[lane] = min(self.view_s[lane] / vehicles, LONG_GAP_S)
         else:
             self.gap_s[lane] = LONG_GAP_S
-        # clear_s: how long the lane has been red; covered_s: red time counted so far.
-        self.clear_s[lane] = 0.0 if green else self.clear_s[lane] + dt_s
-        if self.clear_s[lane] > DISCHARGED_S and dt_s > 0.0:
-            # Nobody leaves on red: what more there is in view has arrived. A full view
-            # hides arrivals; then the flow known before stands.
-            if vehicles < FULL_VIEW_SHARE * self.view_veh[lane]:
-                self.flow_vps[lane] += gain * 2.0 * (
-                    (vehicles - before) / dt_s - self.flow_vps[lane]
-                )
-                self.covered_s[lane] += dt_s
-        elif self.covered_s[lane] < ENOUGH_RED_S:
-            # Little's law on the moving vehicles: number in view = flow x time in view.
-            self.flow_vps[lane] += gain * (
-                (vehicles - stopped) / (self.view_s[lane] + STOPPING_EXTRA_S)
-                - self.flow_vps[lane]
-            )
+        # Little's law on the moving vehicles: number in view = flow x time in view.
+        self.flow_vps[lane] += gain * (
+            (vehicles - stopped) / (self.view_s[lane] + STOPPING_EXTRA_S) - self.flow_vps[lane]
+        )
         return 0
 
     cdef int by_loops(
@@ -217,6 +198,7 @@ cdef class LaneTracker:
                     if self.seen_by[i] == LOOPS:
                         self.beyond[i] = max(self.beyond[i], ahead + 1.0 - self.between[i])
                     self.queue_veh[i] = ahead + 1.0
+                self.vehicles_veh[i] = max(self.vehicles_veh[i], ahead + 1.0)
             elif speed_mps[k] > 8.0 and self.seen_by[i] == UNSEEN:
                 self.queue_veh[i] = min(self.queue_veh[i], ahead)
-            self.vehicles_veh[i] = max(self.vehicles_veh[i], self.queue_veh[i])
+                self.vehicles_veh[i] = self.queue_veh[i]

@@ -7,19 +7,15 @@ import sys
 import click
 
 import topis
+from topis.cli import EXIT_CODES
 from topis.cli.network import network
 from topis.cli.scenarios import scenarios
 from topis.cli.simulate import simulate
 from topis.cli.verify import verify
 from topis.errors import EXIT_INTERRUPTED, TopisError
 
-_EPILOG = """\b
-Exit codes: 0 done, 1 something went wrong, 2 mistyped command, 3 bad input,
-4 SUMO failed, 5 safety violated, 6 cannot write results, 7 replay differs,
-130 interrupted."""
 
-
-@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(topis.__version__, prog_name="topis")
 def cli() -> None:
     """TOPIS, an open traffic signal control engine.
@@ -28,7 +24,7 @@ def cli() -> None:
     Start here:
       topis simulate gangnam --controller shipped --controller max-pressure
       topis network show my.net.xml
-    """
+    """  # noqa: D301
 
 
 for _command in (simulate, network, scenarios, verify):

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from topis.cli import EXIT_CODES
 from topis.clock import stopwatch_s
 from topis.errors import InputError, OutputError
 from topis.ingest.compile import Imported
@@ -17,12 +18,18 @@ from topis.model.lamp import letters_from_codes
 from topis.model.network import PEDESTRIAN, Network
 
 
-@click.group()
+@click.group(epilog=EXIT_CODES)
 def network() -> None:
-    """Import road networks, and show what TOPIS understands of them."""
+    """Import road networks, and show what TOPIS understands of them.
+
+    \b
+    Examples:
+      topis network import seoul_jamsil.osm.gz
+      topis network show seoul_jamsil.net.xml.gz
+    """  # noqa: D301
 
 
-@network.command("import")
+@network.command("import", epilog=EXIT_CODES)
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option(
     "-o",
@@ -38,7 +45,7 @@ def import_(source: Path, output: Path | None) -> None:
     \b
     Example:
       topis network import seoul_jamsil.osm.gz
-    """
+    """  # noqa: D301
     if not is_osm(source):
         raise InputError.at(source, "is not an OSM file", "SUMO networks need no import")
     stem = source.name.split(".osm")[0]
@@ -47,7 +54,7 @@ def import_(source: Path, output: Path | None) -> None:
     _print(target, imported, seconds=None)
 
 
-@network.command()
+@network.command(epilog=EXIT_CODES)
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw it: .png, .svg or .pdf.")
 @click.option("--junction", help="Print one junction's groups, stages and programs.")
@@ -67,7 +74,7 @@ def show(
     Examples:
       topis network show my.net.xml --plot my.png
       topis network show my.net.xml --junction J12
-    """
+    """  # noqa: D301
     began_s = stopwatch_s()
     imported = load_network(source, additional)
     seconds = stopwatch_s() - began_s
@@ -107,7 +114,7 @@ def _print(source: Path, imported: Imported, seconds: float | None) -> None:
     _print_oddities(imported.oddities)
 
 
-def _range_s(values_ms: np.ndarray) -> str:  # type: ignore[type-arg]
+def _range_s(values_ms: np.ndarray) -> str:
     if not len(values_ms):
         return "none"
     return f"{values_ms.min() / 1000:g} to {values_ms.max() / 1000:g} s"

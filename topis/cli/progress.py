@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
@@ -18,18 +19,23 @@ class BatchProgress:
     """Simulated time, vehicles, speed-up and ETA on stderr; silent where no one looks."""
 
     def __init__(self, runs: int) -> None:
-        self._bar: Any = click.progressbar(
-            length=runs * _STEPS_PER_RUN,
-            label="Simulating",
-            show_pos=False,
-            item_show_func=lambda text: text,
-            file=click.get_text_stream("stderr"),
-        )
+        stderr = sys.stderr
+        # Click would print the label even where no one looks; errors stand alone there.
+        self._bar: Any = None
+        if stderr.isatty():
+            self._bar = click.progressbar(
+                length=runs * _STEPS_PER_RUN,
+                label="Simulating",
+                show_pos=False,
+                item_show_func=lambda text: text,
+                file=stderr,
+            )
         self._done = 0
         self._began_s = stopwatch_s()
 
     def __enter__(self) -> BatchProgress:
-        self._bar.__enter__()
+        if self._bar:
+            self._bar.__enter__()
         return self
 
     def __exit__(
@@ -38,10 +44,13 @@ class BatchProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bar.__exit__(kind, error, trace)
+        if self._bar:
+            self._bar.__exit__(kind, error, trace)
 
     def __call__(self, statuses: Sequence[RunStatus]) -> None:
         """Show the present state."""
+        if not self._bar:
+            return
         done = sum(round(_STEPS_PER_RUN * _share(status)) for status in statuses)
         self._bar.update(max(0, done - self._done), current_item=self._text(statuses))
         self._done = max(done, self._done)

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import click
 
+from topis.cli import EXIT_CODES
 from topis.run.scenarios import find_scenario, scenario_names
 
 
-@click.command()
+@click.command(epilog=EXIT_CODES)
 def scenarios() -> None:
-    """List the scenarios that `topis simulate` knows by name, and where they are."""
+    """List the scenarios that `topis simulate` knows by name, and where they are.
+
+    \b
+    Example:
+      topis scenarios
+      topis simulate single
+    """  # noqa: D301
     names = scenario_names()
     for name in names:
         click.echo(f"{name:24} {find_scenario(name)}")

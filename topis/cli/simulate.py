@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
 
+from topis.cli import EXIT_CODES
 from topis.cli.progress import BatchProgress
 from topis.config import LAYOUTS, sensing_layout
 from topis.control.registry import check_controller, controller_names
@@ -37,7 +41,7 @@ def _settings(pairs: tuple[str, ...]) -> dict[str, float]:
 
 @click.command(
     epilog=f"\b\nControllers:\n{_CONTROLLERS}\n\n\b\nSensing layouts: {', '.join(LAYOUTS)}, "
-    "or a .toml file (docs/simulate.md)."
+    f"or a .toml file (docs/simulate.md).\n\n{EXIT_CODES}"
 )
 @click.argument("scenario")
 @click.option(
@@ -116,7 +120,7 @@ def simulate(
       topis simulate my.sumocfg --controller actuated
       topis simulate resco:cologne8 -c shipped -c webster -c max-pressure --seeds 5
       topis simulate gangnam -c max-pressure --sensing loops --set interval_s=8
-    """
+    """  # noqa: D301
     names = controllers or ("shipped", "max-pressure")
     settings = _settings(pairs)
     if len(set(names)) < len(names):
@@ -136,7 +140,6 @@ def simulate(
     folder = (
         out or Path("runs") / scenario.replace(":", "-").removesuffix(".sumocfg").split("/")[-1]
     )
-    _make(folder)
     numbers = list(range(1, seeds + 1)) if seeds else [1 if seed is None else seed]
     specs = [
         RunSpec(
@@ -155,33 +158,52 @@ def simulate(
         for number in numbers
     ]
     at_once = 1 if gui or port else min(jobs or default_jobs(), len(specs))
-    with BatchProgress(len(specs)) as progress:
-        statuses = run_batch(specs, at_once, progress)
-    _conclude(folder, network, statuses, report=not no_report)
+    if len(specs) > 1 and config.writes_files():
+        click.echo(
+            f"{config_file.name} writes files of its own: one run at a time, each over the last "
+            "one's files.",
+            err=True,
+        )
+        at_once = 1
+    with _results(folder):
+        with BatchProgress(len(specs)) as progress:
+            statuses = run_batch(specs, at_once, progress)
+        _conclude(folder, network, statuses, report=not no_report)
 
 
-def _make(folder: Path) -> None:
+@contextmanager
+def _results(folder: Path) -> Iterator[None]:
+    """Make the folder, and make sure it can be written; away with it if nothing got into it."""
+    made: list[Path] = []
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: cannot be written ({error.strerror}); choose another --out"
-        ) from None
+        try:
+            made += [path for path in (folder, *folder.parents) if not path.exists()]
+            folder.mkdir(parents=True, exist_ok=True)
+            probe = folder / ".writable"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise OutputError(
+                f"{folder}: cannot be written ({error.strerror}); choose another --out"
+            ) from None
+        yield
+    finally:
+        with suppress(OSError):
+            for path in made:
+                path.rmdir()
 
 
 def _conclude(folder: Path, network: Network, statuses: list[RunStatus], *, report: bool) -> None:
-    """Report on the runs that ended, then say what went wrong with the others."""
+    """Report on the runs; if one failed, say why, and keep only those that are complete."""
     failed = [status for status in statuses if status.error]
     usable = [s.spec.folder for s in statuses if s.ended in ("complete", "interrupted")]
     interrupted = any(s.ended != "complete" for s in statuses) and not failed
     if failed and failed[0].error is not None:
-        _remove_if_empty(folder)
+        for status in statuses:
+            if status.ended == "interrupted":
+                shutil.rmtree(status.spec.folder, ignore_errors=True)
         raise failed[0].error
     if not usable:
-        _remove_if_empty(folder)
         raise click.exceptions.Abort
     measures = [measure_run(run) for run in usable]
     rows = compare(measures)
@@ -201,8 +223,3 @@ def _conclude(folder: Path, network: Network, statuses: list[RunStatus], *, repo
     if interrupted:
         click.echo("Interrupted: the figures cover the time until then.", err=True)
         raise SystemExit(EXIT_INTERRUPTED)
-
-
-def _remove_if_empty(folder: Path) -> None:
-    if not any(folder.iterdir()):
-        folder.rmdir()

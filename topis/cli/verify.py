@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
+from topis.cli import EXIT_CODES
 from topis.run.verify import verify_run
 
 
-@click.command()
+@click.command(epilog=EXIT_CODES)
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
 def verify(folders: tuple[Path, ...]) -> None:
     """Replay the journal of each run FOLDER and compare every decision.
@@ -20,7 +21,7 @@ def verify(folders: tuple[Path, ...]) -> None:
     \b
     Example:
       topis verify runs/gangnam/max-pressure-seed1
-    """
+    """  # noqa: D301
     for folder in folders:
         done = verify_run(folder)
         click.echo(

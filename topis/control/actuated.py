@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from topis.config import setting
-from topis.control.service import WELL_SERVED, pedestrian_stages, service_table
+from topis.control.service import WELL_SERVED, pedestrian_stages, service_table, stage_order
 from topis.model.command import Commands
 from topis.model.lamp import RED
 from topis.model.network import Network
@@ -49,6 +49,10 @@ class Actuated:
             network.stage_max_green_ms,
             int(self._set.max_green_s * MS_PER_S),
         )
+        # Only stages of the active program take their turn.
+        self._in_order = np.zeros(network.stages, dtype=bool)
+        for junction in range(network.junctions):
+            self._in_order[stage_order(network, junction)] = True
         self._counts = np.diff(network.junction_stage_ptr)
 
     def decide(self, state: TrafficState, signals: SignalState) -> Commands:
@@ -69,7 +73,7 @@ class Actuated:
         red_ms = state.time_ms - signals.group_since_ms[group]
         late = (signals.group_code[group] == RED) & (red_ms >= self._set.walk_recall_s * MS_PER_S)
         call[stage[late]] = True
-        call &= ~is_shown
+        call &= ~is_shown & self._in_order
         # Next stage in order with a call, counted from the one shown; 0 when nobody calls.
         count = self._counts[network.stage_junction]
         ahead = (stages - shown[network.stage_junction]) % count

@@ -29,6 +29,7 @@ from topis.control.service import (
     stage_order,
 )
 from topis.model.command import Commands
+from topis.model.lamp import RED
 from topis.model.network import Network
 from topis.model.state import SignalState, TrafficState
 from topis.units import JAM_SPACING_M, MS_PER_S
@@ -125,7 +126,7 @@ class MaxPressure:
         )
         stage, group = self._walk
         red_s = (now_ms - signals.group_since_ms[group]) / MS_PER_S
-        red_s = np.where(signals.group_code[group] == 0, red_s, 0.0)
+        red_s = np.where(signals.group_code[group] == RED, red_s, 0.0)
         np.add.at(bonus, stage, np.maximum(red_s - self._set.walk_wait_s, 0.0))
         return np.asarray(1e3 * bonus, dtype=np.float64)
 
@@ -215,4 +216,4 @@ class _RoadsBehind:
         full = np.nan_to_num(state.queue_veh) / self._storage_veh
         blocked = (full[self._to_lane] >= full_share).astype(np.float64)
         closed = np.bincount(self._from_lane, self._share * blocked, minlength=self._lanes)
-        return np.asarray(1.0 - closed, dtype=np.float64)
+        return np.asarray(np.maximum(1.0 - closed, 0.0), dtype=np.float64)

@@ -74,7 +74,7 @@ def permissive_rates(network: Network, flow_vps: NDArray[np.float32]) -> NDArray
 
     Gap acceptance in the form of HCM 6th ed. ch. 20: s = v exp(-v tc) / (1 - exp(-v tf))
     of the flow v that is given way to and green in the same stage. Never below two
-    vehicles a cycle of 90 s, which turn as the light changes.
+    vehicles in 90 s of green, about what turns as the light changes.
     """
     ptr, conn, code = network.conn_stage_code
     stage = np.repeat(np.arange(network.stages), np.diff(ptr))

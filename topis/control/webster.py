@@ -53,7 +53,7 @@ class WebsterSettings:
     first_s: float = setting(600.0, 60, 3600, "first re-timing after the start")
     period_s: float = setting(300.0, 60, 86400, "time between re-timings")
     average_s: float = setting(900.0, 60, 86400, "counts are averaged over this time")
-    prior_s: float = setting(600.0, 0, 86400, "what the shipped splits count for")
+    prior_s: float = setting(900.0, 0, 86400, "what the shipped splits count for")
     min_cycle_s: float = setting(40.0, 20, 200, "shortest cycle")
     max_cycle_s: float = setting(120.0, 40, 300, "longest cycle, if the shipped is not longer")
     step_s: float = setting(5.0, 1, 30, "step between cycles tried")
@@ -76,8 +76,18 @@ class Webster:
             [changes_s(network, self._change_s, order).sum() for order in self._order]
         )
         self._min_s = least_green_s(network)
+        # Other programs' stages take no part: their greens would be cut from the cycle.
+        self._used = np.sort(np.concatenate([np.zeros(0, np.int32), *self._order]))
+        self._used_ptr = np.searchsorted(self._used, network.junction_stage_ptr).astype(np.int32)
         self._sat = np.full(network.lanes, DESIGN_SATURATION * BASE_SAT_FLOW_VPS, dtype=np.float32)
         self._prior_vps = PRIOR_SATURATION * BASE_SAT_FLOW_VPS * network.lane_green_share
+        moves = np.arange(len(network.move_turn) + 1)
+        self._by_move = np.argsort(network.conn_move, kind="stable")
+        self._move_ptr = np.searchsorted(network.conn_move[self._by_move], moves)
+        of_group = self._group[network.move_junction[self._feeds.move]]
+        self._feeds_of = [
+            np.flatnonzero(of_group == g) for g in range(int(self._group.max(initial=-1)) + 1)
+        ]
         self._follower: PlanFollower | None = None
         self._now_cycle_s: NDArray[np.float64] | None = None
         self._now_green_s: NDArray[np.float64] | None = None
@@ -127,10 +137,15 @@ class Webster:
         return (flow + margin + left_over / self._set.period_s).astype(np.float32)
 
     def _retime(self) -> None:
+        if not self._network.junctions:
+            return
         flow = self._demand_vps()
         rates = permissive_rates(self._network, flow)
         table = service_table(self._network, rates)
-        pairs = (table.ptr, table.lane, table.rate)
+        keep = np.isin(table.stage, self._used)
+        row = np.searchsorted(self._used, table.stage[keep])
+        ptr = np.searchsorted(row, np.arange(len(self._used) + 1)).astype(np.int32)
+        pairs = (ptr, table.lane[keep], table.rate[keep])
         cycles = self._cycles()
         tried = [self._split(np.full(self._network.junctions, c), flow, pairs) for c in cycles]
         groups = int(self._group.max(initial=-1)) + 1
@@ -147,7 +162,7 @@ class Webster:
     def _cycles(self) -> NDArray[np.float64]:
         network, longest = self._network, self._set.max_cycle_s
         shipped = network.program_cycle_ms[network.junction_program] / MS_PER_S
-        least = self._lost_s + np.add.reduceat(self._min_s, network.junction_stage_ptr[:-1])
+        least = self._lost_s + np.add.reduceat(self._min_s[self._used], self._used_ptr[:-1])
         longest = max(longest, float(shipped.max(initial=0)), float(least.max(initial=0)) + 5.0)
         return np.arange(self._set.min_cycle_s, longest + self._set.step_s, self._set.step_s)
 
@@ -158,21 +173,22 @@ class Webster:
         pairs: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]],
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         network = self._network
-        green_s = np.zeros(network.stages)
+        used_s, green_s = np.zeros(len(self._used)), np.zeros(network.stages)
         delay = np.zeros(network.junctions)
         split_greens(
-            network.junction_stage_ptr,
+            self._used_ptr,
             np.asarray(cycle_s, dtype=np.float64),
             self._lost_s,
-            self._min_s,
+            self._min_s[self._used],
             *pairs,
             flow,
             self._sat,
             1.0,
             np.zeros(network.lanes),
-            green_s,
+            used_s,
             delay,
         )
+        green_s[self._used] = used_s
         return green_s, delay
 
     def _keeps(
@@ -186,11 +202,11 @@ class Webster:
         if self._now_cycle_s is None or self._now_green_s is None:
             return False
         # Greens fixed at what runs now: nothing is left to hand out.
-        fixed = self._now_green_s
-        lost = self._now_cycle_s - np.add.reduceat(fixed, self._network.junction_stage_ptr[:-1])
+        fixed = self._now_green_s[self._used]
+        lost = self._now_cycle_s - np.add.reduceat(fixed, self._used_ptr[:-1])
         now_delay = np.zeros(self._network.junctions)
         split_greens(
-            self._network.junction_stage_ptr,
+            self._used_ptr,
             self._now_cycle_s,
             lost,
             fixed,
@@ -199,7 +215,7 @@ class Webster:
             self._sat,
             1.0,
             np.zeros(self._network.lanes),
-            np.zeros(self._network.stages),
+            np.zeros(len(self._used)),
             now_delay,
         )
         now, new = float(now_delay[feasible].sum()), float(delay[feasible].sum())
@@ -257,7 +273,7 @@ class Webster:
             bins = max(1, round(float(cycle_s[members[0]]) / BIN_S))
             pairs = [
                 (number[up], number[down], table)
-                for up, down, table in self._tables(members, windows, flow, bins)
+                for up, down, table in self._tables(group, windows, flow, bins)
             ]
             offset_ms[members] = to_ms(BIN_S) * best_offsets(len(members), pairs, bins)
         return offset_ms
@@ -280,20 +296,18 @@ class Webster:
 
     def _tables(
         self,
-        members: NDArray[np.intp],
+        group: int,
         windows: dict[int, NDArray[np.int32]],
         flow: NDArray[np.float32],
         bins: int,
     ) -> list[tuple[int, int, NDArray[np.float64]]]:
         network, feeds = self._network, self._feeds
         tables = []
-        inside = set(members.tolist())
-        for move, link, travel_s in zip(feeds.move, feeds.link, feeds.travel_s, strict=True):
+        for k in self._feeds_of[group]:
+            move, link, travel_s = feeds.move[k], feeds.link[k], feeds.travel_s[k]
             up = int(network.move_junction[move])
             down = int(network.link_junction[link])
-            if up not in inside:
-                continue
-            conns = np.flatnonzero(network.conn_move == move)
+            conns = self._by_move[self._move_ptr[move] : self._move_ptr[move + 1]]
             vps = float((flow[network.conn_from_lane[conns]] * network.conn_share[conns]).sum())
             leaving = self._conn_green(up, windows[up], conns)
             if vps <= 0.0 or not leaving.any():
@@ -301,9 +315,8 @@ class Webster:
             cycle_s = bins * BIN_S
             departures = vps * cycle_s * leaving / leaving.sum()
             lanes = np.arange(network.link_lane_ptr[link], network.link_lane_ptr[link + 1])
-            ahead = np.flatnonzero(
-                np.isin(network.conn_from_lane, lanes) & (network.conn_group >= 0)
-            )
+            ahead = np.arange(*network.lane_conn_ptr[[lanes[0], lanes[-1] + 1]])
+            ahead = ahead[network.conn_group[ahead] >= 0]
             served = self._conn_green(down, windows[down], ahead) * len(lanes)
             tables.append(
                 (

@@ -68,7 +68,6 @@ class Estimator:
             between_veh=floats(between_m / JAM_SPACING_M + 0.5),
             transit_s=floats(np.maximum(between_m / np.maximum(speed_mps, 1.0), 1.0)),
             view_s=floats(np.maximum(view_m / np.maximum(speed_mps, 1.0), 1.0)),
-            view_veh=self._view_veh,
             free_pass_s=floats(VEHICLE_LENGTH_M / np.maximum(speed_mps, 1.0)),
             sat_flow_vps=floats(BASE_SAT_FLOW_VPS),
             assumed_vps=floats(

@@ -86,7 +86,9 @@ class _Compiler:
         if len(set(self.lane_ids)) != len(self.lane_ids):
             seen: set[str] = set()
             twice = next(x for x in self.lane_ids if x in seen or seen.add(x))  # type: ignore[func-returns-value]
-            raise NetworkError(f"{raw.source}: lane id {twice!r} is used twice")
+            raise NetworkError(
+                f"{raw.source}: lane id {twice!r} is used twice; rename or remove one"
+            )
         self.conns = self._ordered_connections()
         self.of_light: dict[str, list[int]] = defaultdict(list)
         for number, connection in enumerate(self.conns):

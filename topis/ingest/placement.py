@@ -67,10 +67,11 @@ def place_sensors(network: Network, layout: SensingLayout, seed: int) -> SensorT
         elif link in looped:
             _add_loops(draft, network, lane_before, lane, junction, layout.advance_m)
     before = _RoadBefore(network)
+    seen: set[int] = set()
     for link in approaches.tolist():
         junction = int(network.link_junction[link])
         if with_camera[junction]:
-            _look_past(draft, network, before, link, junction, layout.camera_view_m)
+            _look_past(draft, network, before, seen, link, junction, layout.camera_view_m)
     count = len(draft.kind)
     alive = np.ones(count, dtype=bool)
     alive[rng.permutation(count)[: round(layout.dead_share * count)]] = False
@@ -157,12 +158,24 @@ class _RoadBefore:
 
 
 def _look_past(
-    draft: _Draft, network: Network, before: _RoadBefore, link: int, junction: int, view_m: float
+    draft: _Draft,
+    network: Network,
+    before: _RoadBefore,
+    seen: set[int],
+    link: int,
+    junction: int,
+    view_m: float,
 ) -> None:
-    """Where an approach is shorter than the view, the camera sees on into the road before it."""
+    """Where an approach is shorter than the view, the camera sees on into the road before it.
+
+    ``seen`` INOUT: roads looked at already; one that forks is told of once, for all ahead.
+    """
     seen_m = float(network.link_length_m[link])
     upstream = before(link)
     while seen_m < view_m and upstream >= 0 and network.link_junction[upstream] < 0:
+        if upstream in seen:
+            return
+        seen.add(upstream)
         for lane in range(network.link_lane_ptr[upstream], network.link_lane_ptr[upstream + 1]):
             if network.lane_use[lane] != NOT_MOTOR:
                 length = float(network.lane_length_m[lane])

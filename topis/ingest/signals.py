@@ -191,7 +191,7 @@ def _note_heads(spec: SignalSpec, light: str, heads: Heads, tables: list[_Table]
         if table.program.type != "static":
             note(Oddity(f"shipped program is {table.program.type}", light))
         fixed = [p for p in table.program.phases if p.min_s is not None and p.min_s == p.max_s]
-        if any(p.min_s and p.min_s > to_ms(5) / 1000 for p in fixed):
+        if any(p.min_s and p.min_s > DEFAULT_MIN_GREEN_MS / 1000 for p in fixed):
             note(Oddity("phase with minDur equal to maxDur", light))
     green = np.vstack([is_green(t.codes) for t in tables])
     never = ~green.any(axis=0) & np.isin(np.arange(green.shape[1]), spec.head_group[heads.used])
@@ -379,6 +379,11 @@ def _stages_of(spec: SignalSpec, light: str, table: _Table) -> None:
         # The stage runs over the end of the cycle: its start is the later phase.
         stage.pop(0)
         start_ms.pop(0)
+    if not stage:
+        spec.oddities.append(
+            Oddity("program without a green (not used)", light, repr(table.program.program))
+        )
+        return
     split_ms = [
         (start_ms[(k + 1) % len(stage)] - start_ms[k]) % table.cycle_ms or table.cycle_ms
         for k in range(len(stage))

@@ -221,7 +221,7 @@ class _NetReader:
         if function not in ("", "normal", "connector"):
             return
         if a["id"] in self.raw.edges:
-            raise self._bad(f"edge id {a['id']!r} is used twice")
+            raise self._bad(f"edge id {a['id']!r} is used twice; rename or remove one")
         self.edge = RawEdge(a["id"], a["from"], a["to"], a.get("shape", ""))
         self.raw.edges[self.edge.id] = self.edge
 
@@ -245,7 +245,7 @@ class _NetReader:
         if a["type"] == "internal":
             return
         if a["id"] in self.raw.nodes:
-            raise self._bad(f"junction id {a['id']!r} is used twice")
+            raise self._bad(f"junction id {a['id']!r} is used twice; rename or remove one")
         self.node = RawNode(
             a["id"],
             a["type"],
@@ -282,7 +282,7 @@ class _NetReader:
     def _tl_logic(self, a: dict[str, str]) -> None:
         key = (a["id"], a.get("programID", "0"))
         if key in self.raw.program_keys:
-            raise self._bad(f"tlLogic {key[0]!r} has program {key[1]!r} twice")
+            raise self._bad(f"tlLogic {key[0]!r} has program {key[1]!r} twice; remove one")
         self.raw.program_keys.add(key)
         offset = a.get("offset", "0")
         # SUMO writes offset="begin" for programs that start with the simulation.

@@ -22,6 +22,7 @@ class Reason(IntEnum):
     MIN_GREEN = 3
     CHANGING = 4
     MAX_RED = 5
+    NO_RELEASE = 6
 
     @property
     def text(self) -> str:
@@ -35,6 +36,7 @@ _REASON_TEXT = {
     Reason.CONFLICTING_STAGE: "the stage shows conflicting groups green; the stage is kept",
     Reason.MIN_GREEN: "a green that would end is shorter than its minimum; the stage is kept",
     Reason.CHANGING: "the junction is between stages; the change under way is finished",
+    Reason.NO_RELEASE: "its own program may show anything at once; the stage is kept",
     Reason.MAX_RED: "a group has been red for its maximum; it is served first",
 }
 
@@ -60,11 +62,6 @@ class SignalPlan:
             raise ValueError(
                 f"splits sum to {int(self.split_ms.sum())} ms in a cycle of {self.cycle_ms} ms"
             )
-
-    def stage_at(self, time_ms: int) -> int:
-        """The stage whose split holds at this time."""
-        position = (time_ms - self.offset_ms) % self.cycle_ms
-        return int(self.stage[np.searchsorted(np.cumsum(self.split_ms), position, side="right")])
 
 
 @dataclass(frozen=True)

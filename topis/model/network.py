@@ -26,7 +26,6 @@ U1 = NDArray[np.uint8]
 VEHICLE, PEDESTRIAN = 0, 1
 STRAIGHT, LEFT, RIGHT, TURNAROUND = 0, 1, 2, 3
 MOTOR, BUS_ONLY, NOT_MOTOR = 0, 1, 2
-CONFLICT_UNKNOWN_MS = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +62,7 @@ class Network:
         ``junction_stage_ptr``; per stage ``stage_min_green_ms``, ``stage_max_green_ms``;
         ``stage_code_ptr`` / ``stage_code``: lamp code of each group of its junction.
 
-    Programs as shipped (all of them; ``junction_program`` is the active one, -1 none):
+    Programs as shipped (all that show a green; ``junction_program`` is the active one):
         ``junction_program_ptr``, ``program_cycle_ms``, ``program_offset_ms``,
         ``program_stage_ptr`` / ``program_stage`` / ``program_split_ms`` (the split holds
         the intergreen that follows the green), ``program_start_ms`` (start of the
@@ -239,10 +238,6 @@ class Network:
     def stage_codes(self, stage: int) -> U1:
         """Lamp code of each group of the stage's junction."""
         return self.stage_code[self.stage_code_ptr[stage] : self.stage_code_ptr[stage + 1]]
-
-    def lane_junction(self) -> I4:
-        """Junction each lane runs into, -1 if none, int32[lanes]."""
-        return self.link_junction[self.lane_link]
 
     def validate(self) -> None:
         """Check what every later floor relies on.

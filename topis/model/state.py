@@ -17,8 +17,8 @@ class TrafficState:
     ``queue_veh``: vehicles waiting for or slowed by the signal. ``vehicles_veh``: all
     vehicles the sensors attribute to the approach (queue included). ``view_veh``: how
     many would fit in the stretch that is seen. ``gap_s``: time since a vehicle was last
-    seen where it would still want this green. ``flow_vps``: arrivals, smoothed over some
-    minutes. ``confidence``: 1 seen by a working sensor, 0 assumed.
+    seen that wants this green (loops), or mean headway in view (cameras). ``flow_vps``:
+    arrivals, smoothed over some minutes. ``confidence``: 1 seen by a working sensor, 0 assumed.
     """
 
     time_ms: int

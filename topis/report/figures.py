@@ -203,7 +203,7 @@ def time_space(
                     zorder=3,
                 )
         axes.grid(False, axis="y")
-        axes.set_xlim(0, window_s)
+        axes.set_xlim(0, max(window_s, 1.0))
         axes.set_ylim(-0.02 * corridor["length_m"], 1.02 * corridor["length_m"])
         axes.set_xlabel(f"time since {_clock(start_s)} (s)")
         axes.set_ylabel("position along the corridor (m)")

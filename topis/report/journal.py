@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -252,7 +253,7 @@ def load_network_file(path: Path) -> Network:
                 else stored[field.name]
                 for field in dataclasses.fields(Network)
             }
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError.at(path, f"not a stored network ({error})", "name a run folder") from None
     return Network(**values)
 
@@ -295,7 +296,12 @@ class JournalReader:
         if not (folder / "manifest.json").is_file():
             raise InputError.at(folder, "no manifest.json", "name a run folder of topis simulate")
         self.folder = folder
-        self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+        try:
+            self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+        except (OSError, ValueError) as error:
+            raise InputError.at(
+                folder / "manifest.json", f"cannot be read ({error})", "name a whole run folder"
+            ) from None
         self.network = load_network_file(folder / "network.npz")
         self.sensors = load_sensors(folder / "sensors.parquet")
         self.ticks_ms: list[int] = self._column("ticks", "time_ms").tolist()

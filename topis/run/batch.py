@@ -9,17 +9,19 @@ from __future__ import annotations
 import multiprocessing
 import os
 import queue
+import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.synchronize import Event
 from typing import Any
 
 from topis.errors import SumoError, TopisError
-from topis.run.simulate import RunSpec, simulate
+from topis.run.simulate import RunSpec, draft_folder, simulate
 
 
 @dataclass
@@ -75,6 +77,9 @@ def run_batch(specs: Sequence[RunSpec], jobs: int, watch: Watch) -> list[RunStat
         for process in running.values():
             process.terminate()
             process.join()
+        # A run that was killed could not tidy up.
+        for spec in specs:
+            shutil.rmtree(draft_folder(spec), ignore_errors=True)
     return statuses
 
 
@@ -82,8 +87,25 @@ def _start(
     context: SpawnContext, number: int, spec: RunSpec, messages: Any, stop: Event
 ) -> SpawnProcess:
     process = context.Process(target=_work, args=(number, spec, messages, stop), daemon=True)
-    process.start()
+    with _interrupts_held():
+        process.start()
     return process
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C waits until the end of this, and processes started in it never hear of one.
+
+    A terminal sends it to all of them, even while they still import what they need.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _listen(messages: Any, statuses: Sequence[RunStatus]) -> None:
@@ -171,7 +193,7 @@ def _with_reason(error: TopisError, chatter: Any) -> TopisError:
     ]
     reasons = [r for r in reasons if r and "Quitting" not in r and r not in str(error)]
     if isinstance(error, SumoError) and reasons:
-        return SumoError(f"{error} ({reasons[0]})")
+        return SumoError(f"{error} (SUMO says: {reasons[0]})")
     return error
 
 

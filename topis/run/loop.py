@@ -8,6 +8,7 @@ import numpy as np
 
 from topis.clock import stopwatch_s
 from topis.control.protocol import Controller
+from topis.errors import SafetyError
 from topis.estimation.estimator import Estimator
 from topis.model.lamp import is_green
 from topis.model.network import Network
@@ -64,6 +65,9 @@ def run_loop(
         state = estimator.update(observation, is_green(signals.group_code))
         t2 = stopwatch_s()
         commands = controller.decide(state, signals)
+        if commands.time_ms != now_ms:
+            # The guard's timers run on this time: a controller must not bring its own.
+            raise SafetyError(f"commands for {commands.time_ms} ms at {now_ms} ms")
         t3 = stopwatch_s()
         refusals = guard.step(commands)
         t4 = stopwatch_s()
@@ -93,8 +97,6 @@ def _act(
 ) -> None:
     """Carry out what changed since the last tick."""
     local = guard.local
-    for junction in np.flatnonzero(local & ~was_local):
-        actuator.release(int(junction))
     changed = guard.group_code != shown
     owner = network.group_junction
     touched = np.zeros(network.junctions, dtype=bool)

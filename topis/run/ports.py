@@ -12,7 +12,6 @@ from topis.model.command import Commands, Refusal
 from topis.model.observation import Observation
 from topis.model.state import SignalState
 
-
 #: Junctions under local control whose lamps changed: (junction, code of each group).
 LocalLamps = Sequence[tuple[int, NDArray[np.uint8]]]
 
@@ -35,9 +34,6 @@ class Actuator(Protocol):
 
     def show(self, junction: int, group_code: NDArray[np.uint8]) -> None:
         """Show these lamps from now on."""
-
-    def release(self, junction: int) -> None:
-        """Give the junction back to its own controller."""
 
 
 class Recorder(Protocol):

@@ -71,6 +71,14 @@ class _ProgressClock:
         )
 
 
+def draft_folder(spec: RunSpec) -> Path:
+    """Where a run is written until it is complete.
+
+    Absolute: SUMO looks for what an additional file names from that file's own folder.
+    """
+    return spec.folder.absolute().with_name(f".{spec.folder.name}.partial")
+
+
 def simulate(spec: RunSpec, progress: Progress) -> Path:
     """Run one simulation; the run folder appears only when it is complete.
 
@@ -89,8 +97,7 @@ def simulate(spec: RunSpec, progress: Progress) -> Path:
     config = read_sumocfg(spec.config_file)
     network = load_network(config.net_file, config.additional_files).network
     sensors = place_sensors(network, spec.layout, spec.seed)
-    # SUMO looks for what an additional file names from that file's own folder: no relative path.
-    draft = spec.folder.absolute().with_name(f".{spec.folder.name}.partial")
+    draft = draft_folder(spec)
     try:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)

@@ -24,8 +24,10 @@ from topis.run.sumo_sensors import ProbeReader, SensorReader, write_detectors
 from topis.run.sumocfg import SumoConfig
 from topis.units import MS_PER_S, to_ms
 
-#: Sensors report, and decisions fall, once a second (or once a step, where that is longer).
+#: Sensors report, and decisions fall, once a second, or at the whole steps nearest to it.
 TICK_S = 1.0
+#: A SUMO that has just been started is asked again after a second, so many times.
+CONNECT_TRIES = 3
 
 
 def load_api(*, gui: bool, port: int | None) -> ModuleType:
@@ -108,10 +110,12 @@ class SumoRun:
         options = self._options()
         try:
             if self.port is not None:
-                self.api.init(port=self.port, numRetries=10)
+                self._connect(self.port)
                 self.api.load(options)
             else:
                 self.api.start([_binary(self.gui), *options])
+        except SumoError:
+            raise
         except Exception as error:
             self._close()
             raise self._start_error(error) from None
@@ -120,7 +124,9 @@ class SumoRun:
         self.end_ms = to_ms(end_s) if end_s >= 0 else None
         step_ms = to_ms(self.api.simulation.getDeltaT())
         self._steps_per_tick = max(1, round(TICK_S * MS_PER_S / step_ms))
+        tick_ms = self._steps_per_tick * step_ms
         self._check_lights()
+        self.results.after_start(self.api)
         self._sensor_reader = SensorReader(
             self.api,
             self.sensors,
@@ -133,19 +139,30 @@ class SumoRun:
             self.network,
             share=self.sensors.probe_share,
             seed=self.seed,
-            period_ticks=max(1, round(self._probe_period_s / TICK_S)),
+            period_ticks=max(1, round(self._probe_period_s * MS_PER_S / tick_ms)),
             error_m=self._probe_error_m,
         )
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         self._close()
+        if self.port is not None and kind is None:
+            self.results.wait_until_written()
 
     def _close(self) -> None:
         try:
             self.api.close()
-        except Exception:  # noqa: BLE001,S110 - closing what is closed already is no news
+        except Exception:  # closing what is closed already is no news
             return
+
+    def _connect(self, port: int) -> None:
+        try:
+            self.api.init(port=port, numRetries=CONNECT_TRIES)
+        except Exception as error:
+            raise SumoError(
+                f"--port {port}: no SUMO listens there ({' '.join(str(error).split())}); first "
+                f"run: sumo -c {self.config.path.name} --remote-port {port}"
+            ) from None
 
     def _options(self) -> list[str]:
         additional = [*self.config.additional_files, self._detectors, self.results.additional]
@@ -154,6 +171,8 @@ class SumoRun:
             str(self.config.path),
             "--seed",
             str(self.seed),
+            "--random",
+            "false",
             "--additional-files",
             ",".join(str(p) for p in additional),
             "--no-step-log",
@@ -168,7 +187,10 @@ class SumoRun:
 
     def _start_error(self, error: Exception) -> Exception:
         reason = " ".join(str(error).split()) or type(error).__name__
-        return SumoError(f"{self.config.path.name}: SUMO did not start: {reason}")
+        return SumoError(
+            f"{self.config.path.name}: SUMO did not start: {reason}; correct the scenario until "
+            f"sumo -c {self.config.path.name} runs"
+        )
 
     def _check_lights(self) -> None:
         known = set(self.api.trafficlight.getIDList())
@@ -234,14 +256,6 @@ class SumoRun:
             self.api.trafficlight.setRedYellowGreenState(self.network.junction_ids[junction], state)
             self._shown[junction] = state
             self._driven[junction] = True
-
-    def release(self, junction: int) -> None:
-        """See `topis.run.ports.Actuator`."""
-        self.api.trafficlight.setProgram(
-            self.network.junction_ids[junction], self._program[junction]
-        )
-        self._shown[junction] = ""
-        self._driven[junction] = False
 
     # ---- for people ----
 

@@ -18,6 +18,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 import pandas as pd
 
+from topis.clock import wait_s
 from topis.errors import SumoError
 from topis.model.network import Network
 from topis.run.sumocfg import SumoConfig
@@ -27,6 +28,8 @@ from topis.units import MS_PER_S
 LINK_INTERVAL_S = 60
 #: How often the report's corridor is looked at (s).
 CORRIDOR_PERIOD_S = 2
+#: How long a SUMO in another process may take to complete its files (s).
+WRITING_LIMIT_S = 30
 
 VEHICLE_COLUMNS = (
     "vehicle",
@@ -56,9 +59,15 @@ class ResultFiles:
         self._links_file = work / "links.xml"
         self._co2_file = work / "co2.xml"
         self._own_tripinfo = work / "tripinfo.xml"
+        self._next_look_s = float("-inf")
         self._trajectory: list[tuple[float, str, float]] = []
+        self._outside: dict[str, tuple[float, str]] = {}
         self._running: list[tuple[object, ...]] = []
         self._class_of_type: dict[str, str] = {}
+        # An output prefix may name a folder, which SUMO would not make.
+        (work / f"{config.options.get('output-prefix', '')}x").parent.mkdir(
+            parents=True, exist_ok=True
+        )
         self._write_additional()
 
     def options(self) -> list[str]:
@@ -70,8 +79,8 @@ class ResultFiles:
             str(self._own_tripinfo),
             "--tripinfo-output.write-unfinished",
             "true",
-            "--tripinfo-output.write-undeparted",
-            "true",
+            "--device.tripinfo.probability",
+            "1",
         ]
 
     def _write_additional(self) -> None:
@@ -86,18 +95,41 @@ class ResultFiles:
 
     # ---- while running ----
 
+    def after_start(self, api: ModuleType) -> None:
+        """Note who wants to depart already."""
+        self._begin_s = api.simulation.getTime()
+        self._note_demand(api)
+
     def after_step(self, api: ModuleType) -> None:
-        """Count what goes wrong."""
+        """Note who wants to depart, and count what goes wrong."""
+        self._note_demand(api)
         simulation = api.simulation
         self.counts["teleports"] += simulation.getStartingTeleportNumber()
         self.counts["collisions"] += simulation.getCollidingVehiclesNumber()
         self.counts["emergency_stops"] += simulation.getEmergencyStoppingVehiclesNumber()
 
+    def _note_demand(self, api: ModuleType) -> None:
+        """Keep (departure wanted, class) of all who are loaded and not on the road.
+
+        SUMO's trip file does not know those it gave up on (``max-depart-delay``).
+        """
+        now_s = api.simulation.getTime()
+        departed = api.simulation.getDepartedIDList()
+        for vehicle in set(api.simulation.getLoadedIDList()).difference(departed):
+            try:
+                depart_s = now_s - api.vehicle.getDepartDelay(vehicle)
+                self._outside[vehicle] = depart_s, api.vehicle.getVehicleClass(vehicle)
+            except Exception:  # given up on in the step in which it was loaded
+                self._outside[vehicle] = now_s, "unknown"
+        for vehicle in departed:
+            self._outside.pop(vehicle, None)
+
     def after_tick(self, api: ModuleType, now_ms: int) -> None:
         """Look at the corridor now and then."""
         now_s = now_ms / MS_PER_S
-        if not self.corridor or now_s % CORRIDOR_PERIOD_S:
+        if not self.corridor or now_s < self._next_look_s:
             return
+        self._next_look_s = now_s + CORRIDOR_PERIOD_S
         base_m = 0.0
         for link in self.corridor:
             for vehicle in api.edge.getLastStepVehicleIDs(self.network.link_ids[link]):
@@ -107,7 +139,7 @@ class ResultFiles:
             base_m += float(self.network.link_length_m[link])
 
     def before_close(self, api: ModuleType) -> None:
-        """Note vehicle classes and, where SUMO's file will not say, who has not arrived."""
+        """Note vehicle classes and, where SUMO's file may not say, who is still on the road."""
         types = api.vehicletype
         self._class_of_type = {t: types.getVehicleClass(t) for t in types.getIDList()}
         if self.config.tripinfo is None:
@@ -123,29 +155,27 @@ class ResultFiles:
                     depart_delay_s,
                     api.vehicle.getTimeLoss(vehicle),
                     now_s - depart_s,
-                    api.vehicle.getAccumulatedWaitingTime(vehicle),
-                    0,
+                    _trip_value(api, vehicle, "waitingTime"),
+                    int(_trip_value(api, vehicle, "waitingCount")),
                     "running",
-                    api.vehicle.getVehicleClass(vehicle),
-                )
-            )
-        for vehicle in api.simulation.getPendingVehicles():
-            waited_s = api.vehicle.getDepartDelay(vehicle)
-            self._running.append(
-                (
-                    vehicle,
-                    now_s - waited_s,
-                    waited_s,
-                    0.0,
-                    waited_s,
-                    0.0,
-                    0,
-                    "waiting",
                     api.vehicle.getVehicleClass(vehicle),
                 )
             )
 
     # ---- afterwards ----
+
+    def wait_until_written(self) -> None:
+        """A SUMO in another process completes its files only after it has said goodbye."""
+        for _ in range(WRITING_LIMIT_S * 10):
+            if all(map(_is_whole, (self._trip_file(), *self._edge_files()))):
+                return
+            wait_s(0.1)
+
+    def _trip_file(self) -> Path:
+        return self.config.written(self.config.tripinfo or self._own_tripinfo)
+
+    def _edge_files(self) -> tuple[Path, Path]:
+        return self.config.written(self._links_file), self.config.written(self._co2_file)
 
     def vehicles(self, end_s: float) -> pd.DataFrame:
         """One row per demanded vehicle; see `topis.report.measures` for the columns.
@@ -155,22 +185,20 @@ class ResultFiles:
         SumoError
             SUMO's trip file cannot be read.
         """
-        path = self.config.tripinfo or self._own_tripinfo
-        rows = list(self._running)
+        path = self._trip_file()
+        rows: list[tuple[object, ...]] = []
         for trip in _elements(path, "tripinfo"):
             delay_s = float(trip["departDelay"])
             depart_s, arrival_s = float(trip["depart"]), float(trip["arrival"])
             if depart_s < 0:
-                status, intended_s, lost_s, total_s = "waiting", end_s - delay_s, 0.0, delay_s
-            elif arrival_s < 0:
+                continue  # see `_outside`
+            if arrival_s < 0:
                 intended_s = depart_s - delay_s
                 status, lost_s, total_s = "running", float(trip["timeLoss"]), end_s - intended_s
             else:
                 intended_s = depart_s - delay_s
                 status, lost_s = "arrived", float(trip["timeLoss"])
                 total_s = float(trip["duration"]) + delay_s
-            if status == "waiting" and delay_s < 0:
-                continue  # read ahead of its time, not demanded before the end
             rows.append(
                 (
                     trip["id"],
@@ -184,6 +212,14 @@ class ResultFiles:
                     self._class_of(trip),
                 )
             )
+        # The scenario's own file may list the unfinished or not.
+        told = {row[0] for row in rows}
+        rows += [row for row in self._running if row[0] not in told]
+        for vehicle, (wanted_s, vclass) in self._outside.items():
+            # SUMO reads ahead; one that a passenger sets off has no time at all.
+            if self._begin_s <= wanted_s < end_s:
+                wait_s = end_s - wanted_s
+                rows.append((vehicle, wanted_s, wait_s, 0.0, wait_s, 0.0, 0, "waiting", vclass))
         table = pd.DataFrame(rows, columns=list(VEHICLE_COLUMNS))
         return table.sort_values(["depart_s", "vehicle"], kind="stable").reset_index(drop=True)
 
@@ -194,13 +230,14 @@ class ResultFiles:
 
     def links(self) -> pd.DataFrame:
         """Per link and interval: time lost, time standing, vehicles entered, CO2."""
+        links_file, co2_file = self._edge_files()
         index = {name: i for i, name in enumerate(self.network.link_ids)}
         co2 = {
             (begin_s, edge["id"]): float(edge["CO2_abs"]) / 1000.0
-            for begin_s, edge in _intervals(self._co2_file)
+            for begin_s, edge in _intervals(co2_file)
         }
         rows = []
-        for begin_s, edge in _intervals(self._links_file):
+        for begin_s, edge in _intervals(links_file):
             link = index.get(edge["id"])
             if link is None or "sampledSeconds" not in edge:
                 continue
@@ -235,6 +272,20 @@ class ResultFiles:
         table = pd.DataFrame(self._trajectory, columns=["time_s", "vehicle", "position_m"])
         table["vehicle"] = pd.factorize(table["vehicle"])[0].astype(np.int32)
         return table
+
+
+def _trip_value(api: ModuleType, vehicle: str, name: str) -> float:
+    return float(api.vehicle.getParameter(vehicle, f"device.tripinfo.{name}"))
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        with _open(path) as stream:
+            for _, element in ElementTree.iterparse(stream):
+                element.clear()
+    except (OSError, EOFError, ElementTree.ParseError):
+        return False
+    return True
 
 
 def _elements(path: Path, tag: str) -> Iterator[dict[str, str]]:

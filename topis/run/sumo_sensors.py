@@ -30,7 +30,8 @@ def write_detectors(path: Path, network: Network, sensors: SensorTable) -> None:
         if sensors.kind[index] == CAMERA:
             lines.append(
                 f'  <laneAreaDetector id={quoteattr(name)} lane={lane} friendlyPos="true" '
-                f'pos="{sensors.start_m[index]:.2f}" endPos="{sensors.end_m[index]:.2f}" {_NOWHERE}/>'
+                f'pos="{sensors.start_m[index]:.2f}" endPos="{sensors.end_m[index]:.2f}" '
+                f"{_NOWHERE}/>"
             )
         else:
             lines.append(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import gzip
+import os
+import re
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,6 +19,8 @@ _ADDITIONAL = ("additional-files", "additional", "a")
 _TRIPINFO = ("tripinfo-output", "tripinfo")
 _STEP = ("step-length",)
 _ROUTES = ("route-files", "routes", "r")
+_OUTPUTS = ("-output", "tripinfo", "summary", "netstate", "-dump", "vehroutes", "vtk")
+_LOGS = ("log", "message-log", "error-log", "save-state.times", "save-state.period")
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,24 @@ class SumoConfig:
     step_s: float = 1.0
     options: dict[str, str] = field(default_factory=dict)
 
+    def written(self, path: Path) -> Path:
+        """Where SUMO really puts an output called ``path``: the scenario may want affixes."""
+        prefix, suffix = self.options.get("output-prefix"), self.options.get("output-suffix")
+        if not prefix and not suffix:
+            return path
+        stem, dot, ending = path.name.partition(".")
+        name = glob.escape(f"{prefix or ''}{stem}{suffix or ''}{dot}{ending}")
+        # SUMO replaces TIME by the time at which it started.
+        found = path.parent.glob(name.replace("TIME", "*"))
+        return max(found, key=lambda file: file.stat().st_mtime_ns, default=path)
+
+    def writes_files(self) -> bool:
+        """Whether the scenario writes files of its own, which runs side by side would share."""
+        if any(name in _LOGS or name.endswith(_OUTPUTS) for name in self.options):
+            return True
+        named = rb"\b(?:file|dest|output)\s*=\s*[\"'](?!NUL[\"']|/dev/null[\"'])"
+        return any(re.search(named, _read(path)) for path in self.additional_files)
+
 
 def read_sumocfg(path: Path) -> SumoConfig:
     """Read a SUMO configuration.
@@ -38,12 +62,12 @@ def read_sumocfg(path: Path) -> SumoConfig:
         The file is missing or not a configuration, or a file it names is missing.
     """
     options = _options(path)
-    folder = path.resolve().parent
+    folder = path.absolute().parent
     net = _first(options, _NET)
     if net is None:
         raise InputError.at(path, "names no net-file", "add <net-file value=.../> to its input")
     config = SumoConfig(
-        path=path.resolve(),
+        path=path.absolute(),
         net_file=_resolve(folder, net),
         additional_files=tuple(_resolve(folder, p) for p in _list(_first(options, _ADDITIONAL))),
         tripinfo=_maybe(folder, _first(options, _TRIPINFO)),
@@ -62,15 +86,12 @@ def read_sumocfg(path: Path) -> SumoConfig:
 
 def _options(path: Path) -> dict[str, str]:
     try:
-        raw = path.read_bytes()
-        if raw[:2] == b"\x1f\x8b":
-            raw = gzip.decompress(raw)
-        root = ElementTree.fromstring(raw)
+        root = ElementTree.fromstring(_read(path))
     except FileNotFoundError:
         raise InputError.at(path, "no such file", "check the path") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError.at(path, f"cannot be read ({error})", "check the file") from None
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise InputError.at(path, f"not well-formed XML ({error})", "check the file") from None
     if root.tag not in ("configuration", "sumoConfiguration"):
         raise InputError.at(
@@ -80,8 +101,17 @@ def _options(path: Path) -> dict[str, str]:
     for element in root.iter():
         value = element.get("value", element.get("v"))
         if value is not None:
-            options[element.tag] = value
+            options[element.tag] = re.sub(r"\$\{(\w+)\}", _environment, value)
     return options
+
+
+def _read(path: Path) -> bytes:
+    raw = path.read_bytes()
+    return gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+
+
+def _environment(name: re.Match[str]) -> str:
+    return os.environ.get(name[1], "")
 
 
 def _first(options: dict[str, str], names: tuple[str, ...]) -> str | None:

@@ -48,9 +48,6 @@ class _JournalActuator:
     def show(self, junction: int, group_code: NDArray[np.uint8]) -> None:
         return
 
-    def release(self, junction: int) -> None:
-        return
-
 
 class _Comparer:
     """Recorder that compares instead of keeping."""
@@ -107,6 +104,8 @@ def verify_run(folder: Path) -> Verified:
     """
     journal = JournalReader(folder)
     manifest = journal.manifest
+    if manifest.get("network_hash") != journal.network.hash:
+        raise ReplayMismatchError(f"{folder}: network.npz is not the network of the manifest")
     comparer = _Comparer(journal)
     times = run_loop(
         journal.network,
@@ -117,4 +116,6 @@ def verify_run(folder: Path) -> Verified:
         comparer,
         _NoClock(),
     )
+    if comparer.refusals < len(journal.refusals()):
+        raise ReplayMismatchError(f"{folder}: the journal holds refusals the replay did not give")
     return Verified(times.ticks, comparer.commands, comparer.refusals)

@@ -42,6 +42,7 @@ class Guard:
         self._since_ms = np.full(junctions, now_ms, dtype=np.int64)
         self._refused = np.zeros(junctions, dtype=np.uint8)
         self._last_refused = np.zeros(junctions, dtype=np.uint8)
+        self._last_asked = np.full(junctions, KEEP)
         self._local = np.ones(junctions, dtype=bool)
         self._safe = safe_stages(network)
         self._first_stage = _first_safe_stage(network, self._safe)
@@ -55,7 +56,7 @@ class Guard:
             group_min_green_ms=network.group_min_green_ms,
             group_yellow_ms=network.group_yellow_ms,
             group_max_red_ms=network.group_max_red_ms,
-            group_serving_stage=serving_stage(network),
+            group_serving_stage=serving_stage(network, self._safe),
             conflict_ptr=network.conflict_ptr,
             conflict_idx=network.conflict_idx,
             conflict_ms=network.conflict_intergreen_ms,
@@ -87,6 +88,10 @@ class Guard:
             )
         # Numbers too large for int32 must stay unknown, not wrap round to a stage.
         request = np.clip(asked, -3, self.network.stages).astype(np.int32)
+        # A local program goes on wherever its clock stands, without yellow or clearance: once
+        # taken over, a junction stays under control.
+        released = (request == LOCAL) & ~self._local
+        request[released] = KEEP
         local = request == LOCAL
         self._end_blinking(self._local & ~local, commands.time_ms)
         self._local = local
@@ -99,12 +104,15 @@ class Guard:
         wrong = lost & (request != KEEP)
         request[lost] = self._first_stage[lost]
         self._interlock.step(commands.time_ms, request, self._refused)
+        self._refused[released & (self._refused == 0)] = Reason.NO_RELEASE
         wrong &= self._refused != Reason.MAX_RED
         self._refused[wrong] = np.where(unknown, Reason.UNKNOWN_STAGE, Reason.CONFLICTING_STAGE)[
             wrong
         ]
-        fresh = np.flatnonzero((self._refused != 0) & (self._refused != self._last_refused))
+        again = (self._refused == self._last_refused) & (asked == self._last_asked)
+        fresh = np.flatnonzero((self._refused != 0) & ~again)
         self._last_refused[:] = self._refused
+        self._last_asked = asked.copy()
         return [
             Refusal(commands.time_ms, int(j), int(commands.stage[j]), Reason(self._refused[j]))
             for j in fresh
@@ -188,11 +196,10 @@ def safe_stages(network: Network) -> NDArray[np.uint8]:
     return safe
 
 
-def serving_stage(network: Network) -> NDArray[np.int32]:
+def serving_stage(network: Network, safe: NDArray[np.uint8]) -> NDArray[np.int32]:
     """A safe stage in which each group is green, priority preferred; -1 where none is."""
     serving = np.full(network.groups, -1, dtype=np.int32)
     best = np.zeros(network.groups, dtype=np.uint8)
-    safe = safe_stages(network)
     for stage in np.flatnonzero(safe):
         first = int(network.junction_group_ptr[network.stage_junction[stage]])
         codes = network.stage_codes(int(stage))
