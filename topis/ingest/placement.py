@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from topis.config import SensingLayout
-from topis.model.network import NOT_MOTOR, TURNAROUND, Network
+from topis.model.network import Network
 from topis.model.observation import CAMERA, KIND_NAMES, LOOP_ADVANCE, LOOP_STOP_LINE, SensorTable
 
 #: A vehicle stands with its front about 1 m from the line: a loop here lies under it.
@@ -66,12 +66,7 @@ def place_sensors(network: Network, layout: SensingLayout, seed: int) -> SensorT
             _add_camera(draft, network, lane, junction, layout.camera_view_m)
         elif link in looped:
             _add_loops(draft, network, lane_before, lane, junction, layout.advance_m)
-    before = _RoadBefore(network)
-    seen: set[int] = set()
-    for link in approaches.tolist():
-        junction = int(network.link_junction[link])
-        if with_camera[junction]:
-            _look_past(draft, network, before, seen, link, junction, layout.camera_view_m)
+    _look_past(draft, network, lane_before, with_camera, layout.camera_view_m)
     count = len(draft.kind)
     alive = np.ones(count, dtype=bool)
     alive[rng.permutation(count)[: round(layout.dead_share * count)]] = False
@@ -139,54 +134,29 @@ class _LaneBefore:
         return int(self._only[lane])
 
 
-class _RoadBefore:
-    """Finds the one road that leads into a link, if it leads nowhere else and has no signal."""
-
-    def __init__(self, network: Network) -> None:
-        self.network = network
-        self.by_target = np.argsort(network.move_to_link, kind="stable")
-        targets = network.move_to_link[self.by_target]
-        self.ptr = np.searchsorted(targets, np.arange(network.links + 1))
-
-    def __call__(self, link: int) -> int:
-        network = self.network
-        moves = self.by_target[self.ptr[link] : self.ptr[link + 1]]
-        if (network.move_junction[moves] >= 0).any():
-            return -1
-        moves = moves[network.move_turn[moves] != TURNAROUND]
-        return int(network.move_from_link[moves[0]]) if len(moves) == 1 else -1
-
-
 def _look_past(
     draft: _Draft,
     network: Network,
-    before: _RoadBefore,
-    seen: set[int],
-    link: int,
-    junction: int,
+    before: _LaneBefore,
+    with_camera: np.ndarray,
     view_m: float,
 ) -> None:
-    """Where an approach is shorter than the view, the camera sees on into the road before it.
+    """Where an approach lane is shorter than the view, its camera sees on along the road before.
 
-    ``seen`` INOUT: roads looked at already; one that forks is told of once, for all ahead.
+    A lane that forks into several approach lanes is told of once, for all of them.
     """
-    seen_m = float(network.link_length_m[link])
-    upstream = before(link)
-    while seen_m < view_m and upstream >= 0 and network.link_junction[upstream] < 0:
-        if upstream in seen:
-            return
-        seen.add(upstream)
-        for lane in range(network.link_lane_ptr[upstream], network.link_lane_ptr[upstream + 1]):
-            if network.lane_use[lane] != NOT_MOTOR:
-                length = float(network.lane_length_m[lane])
-                draft.add(
-                    CAMERA,
-                    lane,
-                    -1,
-                    junction,
-                    max(0.0, length - (view_m - seen_m)),
-                    length,
-                    seen_m,
-                )
-        seen_m += float(network.link_length_m[upstream])
-        upstream = before(upstream)
+    approaches = set(network.approach_lanes.tolist())
+    seen: set[int] = set()
+    for approach in network.approach_lanes.tolist():
+        junction = int(network.link_junction[network.lane_link[approach]])
+        seen_m = float(network.lane_length_m[approach])
+        lane = before(approach)
+        while with_camera[junction] and seen_m < view_m and lane >= 0:
+            if lane in approaches or lane in seen:
+                break
+            seen.add(lane)
+            length = float(network.lane_length_m[lane])
+            start_m = max(0.0, length - (view_m - seen_m))
+            draft.add(CAMERA, lane, -1, junction, start_m, length, seen_m)
+            seen_m += length
+            lane = before(lane)
