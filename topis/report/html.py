@@ -320,13 +320,13 @@ def _definitions(runs: Sequence[Measures]) -> list[str]:
     return [
         (
             "Delay is the time a vehicle loses against driving freely, plus the time it waits to "
-            "enter the network. Network time is from entering to leaving, or to the end of the "
-            "run. The longest wait is the longest any one vehicle stood still in total."
+            "enter the network. Network time is from the intended departure to arrival, or to "
+            "the end of the run. The longest wait is the longest any one vehicle stood still in total."
         ),
         (
-            "Delay is the mean over every demanded vehicle: never inserted and unfinished vehicles "
-            "are counted, with the time they had lost by the end. Network time and stops are means "
-            "over the vehicles that entered."
+            "Both are means over every demanded vehicle: never inserted and unfinished vehicles "
+            "are counted, with the time they had lost by the end. Stops are a mean over the "
+            "vehicles that entered."
         ),
         (
             "A teleport is a vehicle the simulation lifted out of a jam; results with many of them "
