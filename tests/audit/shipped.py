@@ -43,7 +43,7 @@ class Signal:
     Links are indices into the state string. `foes`, `apart` (never green together, but in
     different nodes, so the net says nothing about them), `together` and `major` hold pairs
     (i, j) with i < j; `intergreen_ms` and `all_red_ms` hold ordered pairs, from the link that
-    loses its green to the one that gains it.
+    loses its green to the one that gains it. `walk_ms`: time to walk each crossing at 1 m/s.
     """
 
     tls: str
@@ -60,6 +60,7 @@ class Signal:
     green_ms: list[int] = field(default_factory=list)
     intergreen_ms: dict[Pair, int] = field(default_factory=dict)
     all_red_ms: dict[Pair, int] = field(default_factory=dict)
+    walk_ms: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class _Connection:
     request: int
     vehicle: bool
     name: str
+    length_m: float = 0.0
 
 
 def read_signals(net_path: PathName, additional: Iterable[PathName] = ()) -> dict[str, Signal]:
@@ -106,6 +108,12 @@ def _connections(
 ) -> tuple[list[_Connection], dict[str, list[str]]]:
     """Signalised connections with their place in the node's requests, and the foes of each node."""
     function = {edge.get("id", ""): edge.get("function", "normal") for edge in net.iter("edge")}
+    length_m = {
+        lane.get("id", ""): float(lane.get("length", "0"))
+        for edge in net.iter("edge")
+        if edge.get("function") == "crossing"
+        for lane in edge.iter("lane")
+    }
     leaving: dict[str, list[ElementTree.Element]] = {}
     for element in net.iter("connection"):
         leaving.setdefault(f"{element.get('from')}_{element.get('fromLane')}", []).append(element)
@@ -124,7 +132,8 @@ def _connections(
                 start, end = element.get("from", ""), element.get("to", "")
                 if function.get(start) == "walkingarea":
                     if function.get(end) == "crossing":
-                        _append(found, element, name, inside.index(f"{end}_0"), vehicle=False)
+                        row, metres = inside.index(f"{end}_0"), length_m[f"{end}_0"]
+                        _append(found, element, name, row, vehicle=False, length_m=metres)
                     continue
                 if function.get(end) == "walkingarea":
                     continue
@@ -134,7 +143,8 @@ def _connections(
         for lane in crossings:
             # A crossing with a lamp for each direction has its second one on the way out.
             for element in leaving.get(lane, []):
-                _append(found, element, name, inside.index(lane), vehicle=False)
+                row = inside.index(lane)
+                _append(found, element, name, row, vehicle=False, length_m=length_m[lane])
         if requests and vehicles + len(crossings) != len(requests):
             raise ValueError(
                 f"junction {name!r} has {vehicles} connections and {len(crossings)} crossings "
@@ -150,11 +160,13 @@ def _append(
     request: int,
     *,
     vehicle: bool,
+    length_m: float = 0.0,
 ) -> None:
     if element.get("tl") is not None:
         link = int(element.get("linkIndex", "-1"))
         name = f"{element.get('from')}_{element.get('fromLane')}->{element.get('to')}"
-        found.append(_Connection(element.get("tl", ""), link, node, request, vehicle, name))
+        tls = element.get("tl", "")
+        found.append(_Connection(tls, link, node, request, vehicle, name, length_m))
 
 
 def _signal(
@@ -171,6 +183,8 @@ def _signal(
     for connection in connections:
         signal.vehicle[connection.link] |= connection.vehicle
         signal.names[connection.link] = connection.name
+        if not connection.vehicle:
+            signal.walk_ms[connection.link] = round(1000 * connection.length_m)
     for state in set(states):
         green = [link for link, lamp in enumerate(state) if lamp in GREEN]
         signal.together.update(combinations(green, 2))
@@ -309,7 +323,8 @@ def _intergreens(signal: Signal, programs: list[list[Phase]]) -> None:
             floor = _Change(max(signal.yellow_ms[i], least_ms), least_red_ms, False, False)
             judged = [floor, *changes[pair]]
         elif not judged:
-            first_ms = _first_red_ms(programs, i)
+            # Once the last walker is across, the rest of that phase is the traffic's own time.
+            first_ms = min(_first_red_ms(programs, i), signal.walk_ms.get(i, 0))
             judged = [_Change(first_ms, first_ms, False, False), *changes[pair]]
         signal.intergreen_ms[pair] = min(change.interval_ms for change in judged)
         signal.all_red_ms[pair] = min(change.all_red_ms for change in judged)

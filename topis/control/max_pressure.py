@@ -58,7 +58,7 @@ class MaxPressure:
         self._network = network
         self._set = settings or MaxPressureSettings()
         self._service = service_table(network)
-        self._lost_s = intergreen_ms(network) / MS_PER_S + 1.0
+        self._lost_s = intergreen_ms(network, vehicles_only=True) / MS_PER_S + 1.0
         self._walk = pedestrian_stages(network)
         self._next_ms = np.full(network.junctions, -1, dtype=np.int64)
         self._target = np.full(network.junctions, -1, dtype=np.int32)

@@ -94,11 +94,13 @@ def permissive_rates(network: Network, flow_vps: NDArray[np.float32]) -> NDArray
     return rate
 
 
-def intergreen_ms(network: Network) -> NDArray[np.int32]:
-    """Time from end of the first green of one stage to start of another, int32[stages, most].
+def intergreen_ms(network: Network, *, vehicles_only: bool = False) -> NDArray[np.int32]:
+    """Time from the command for a change to the start of the stage, int32[stages, most].
 
     Row: stage shown; column: local number of the stage that follows. What the guard will
     need, computed from the same conflicts; used to weigh a change, never to time lamps.
+    ``vehicles_only``: the part in which vehicles have no green. The rest is pedestrian
+    clearance, during which the traffic beside the crossing still goes.
     """
     most = int(np.diff(network.junction_stage_ptr).max(initial=1))
     table = np.zeros((network.stages, most), dtype=np.int32)
@@ -110,13 +112,16 @@ def intergreen_ms(network: Network) -> NDArray[np.int32]:
         i, j = owner[pairs] - low, network.conflict_idx[pairs] - low
         clear = network.conflict_intergreen_ms[pairs]
         yellow = network.group_yellow_ms[low:high]
+        counted = np.full(high - low, not vehicles_only) | (
+            network.group_kind[low:high] != PEDESTRIAN
+        )
         green = [is_green(network.stage_codes(s)) for s in range(first, last)]
         for a in range(last - first):
             for b in range(last - first):
                 if a == b:
                     continue
                 ends, starts = green[a] & ~green[b], green[b] & ~green[a]
-                needed = clear[ends[i] & starts[j]]
+                needed = clear[ends[i] & starts[j] & counted[i]]
                 table[first + a, b] = max(
                     int(needed.max(initial=0)), int(yellow[ends].max(initial=0))
                 )

@@ -72,10 +72,15 @@ class Webster:
         self._group = coupled_groups(network, self._feeds)
         self._order = [stage_order(network, j) for j in range(network.junctions)]
         self._change_s = intergreen_ms(network) / MS_PER_S
-        self._lost_s = np.array(
-            [changes_s(network, self._change_s, order).sum() for order in self._order]
-        )
-        self._min_s = least_green_s(network)
+        lost_s = intergreen_ms(network, vehicles_only=True) / MS_PER_S
+        self._lost_s = np.array([changes_s(network, lost_s, o).sum() for o in self._order])
+        # While walkers clear a crossing the traffic beside it goes on: green that a stage
+        # keeps after the command for the next one.
+        self._held_s = np.zeros(network.stages)
+        for order in self._order:
+            held_s = changes_s(network, self._change_s, order) - changes_s(network, lost_s, order)
+            self._held_s[np.roll(order, 1)] = held_s
+        self._min_s = least_green_s(network) + self._held_s
         # Other programs' stages take no part: their greens would be cut from the cycle.
         self._used = np.sort(np.concatenate([np.zeros(0, np.int32), *self._order]))
         self._used_ptr = np.searchsorted(self._used, network.junction_stage_ptr).astype(np.int32)
@@ -232,15 +237,8 @@ class Webster:
         plans = []
         for junction in np.flatnonzero(feasible).tolist():
             order = self._order[junction]
-            split_ms = np.array(
-                [
-                    to_ms(change + float(green_s[stage]))
-                    for change, stage in zip(
-                        changes_s(self._network, self._change_s, order), order, strict=True
-                    )
-                ],
-                dtype=np.int32,
-            )
+            steps_s = self._steps_s(order, green_s)
+            split_ms = np.array([to_ms(step) for step in steps_s], dtype=np.int32)
             plans.append(
                 SignalPlan(
                     junction=junction,
@@ -253,6 +251,14 @@ class Webster:
             )
         self.plans = plans
         self._follower = PlanFollower(plans)
+
+    def _steps_s(
+        self, order: NDArray[np.int32], green_s: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Time from the command for each stage of the order to the next command (s)."""
+        change_s = changes_s(self._network, self._change_s, order)
+        steps: NDArray[np.float64] = change_s + green_s[order] - self._held_s[order]
+        return steps
 
     # ---- offsets ----
 
@@ -286,12 +292,11 @@ class Webster:
         bins = max(1, round(cycle_s / BIN_S))
         shown = np.full(bins, -1, dtype=np.int32)
         at_s = 0.0
-        for change_s, stage in zip(
-            changes_s(self._network, self._change_s, order), order, strict=True
-        ):
-            begin = round((at_s + change_s) / BIN_S)
-            at_s += change_s + float(green_s[stage])
-            shown[begin : round(at_s / BIN_S)] = stage
+        change_s = changes_s(self._network, self._change_s, order)
+        for k, step_s in enumerate(self._steps_s(order, green_s)):
+            begin_s, end_s = at_s + change_s[k], at_s + step_s + self._held_s[order[k]]
+            shown[np.arange(round(begin_s / BIN_S), round(end_s / BIN_S)) % bins] = order[k]
+            at_s += step_s
         return shown
 
     def _tables(

@@ -7,6 +7,7 @@ never undercut. What they never show together and what crosses is a conflict.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -292,13 +293,15 @@ def _intergreens(spec: SignalSpec, conflict: Bools, tables: list[_Table]) -> Non
             apart[i, j] = min(apart[i, j], _apart_ms(spans[i], spans[j], table.cycle_ms))
     for i, j in _pairs(conflict):
         yellow = int(spec.yellow_ms[i])
+        walk_ms = 1000 * math.ceil(float(spec.length_m[i]) / WALK_SPEED_MPS)
         if seen[i, j] < far:
-            spec.intergreen_ms[i, j] = max(int(seen[i, j]), yellow)
+            # Long after the last walker is across, the time that passes is the stage's own.
+            most = walk_ms if spec.kind[i] == PEDESTRIAN else far
+            spec.intergreen_ms[i, j] = max(min(int(seen[i, j]), most), yellow)
             continue
         after_i = [int(v) - yellow for v in seen[i] if v < far]
         if spec.kind[i] == PEDESTRIAN:
-            walk_ms = to_ms(float(spec.length_m[i]) / WALK_SPEED_MPS)
-            clearance = min(after_i, default=walk_ms)
+            clearance = min([*after_i, walk_ms])
         else:
             into_j = [
                 int(v) - int(spec.yellow_ms[k])

@@ -321,7 +321,8 @@ def _definitions(runs: Sequence[Measures]) -> list[str]:
         (
             "Delay is the time a vehicle loses against driving freely, plus the time it waits to "
             "enter the network. Network time is from the intended departure to arrival, or to "
-            "the end of the run. The longest wait is the longest any one vehicle stood still in total."
+            "the end of the run. The longest wait is the longest any one vehicle stood still in "
+            "total."
         ),
         (
             "Both are means over every demanded vehicle: never inserted and unfinished vehicles "
