@@ -16,7 +16,7 @@ from topis.control.service import WELL_SERVED, pedestrian_stages, service_table,
 from topis.model.command import Commands
 from topis.model.lamp import RED
 from topis.model.network import Network
-from topis.model.state import SignalState, TrafficState
+from topis.model.state import SignalState, TrafficState, zero_if_unknown
 from topis.units import MS_PER_S
 
 
@@ -64,9 +64,9 @@ class Actuated:
         served = np.zeros(network.lanes, dtype=bool)
         served[table.lane[is_shown[table.stage] & self._well]] = True
         extend = np.zeros(network.stages, dtype=bool)
-        coming = np.nan_to_num(state.gap_s[table.lane], nan=99.0) < self._set.passage_s
+        coming = state.gap_s[table.lane] < self._set.passage_s
         extend[table.stage[self._extends & coming & is_shown[table.stage]]] = True
-        waiting = np.nan_to_num(state.vehicles_veh[table.lane]) >= 0.5
+        waiting = zero_if_unknown(state.vehicles_veh[table.lane]) >= 0.5
         call = np.zeros(network.stages, dtype=bool)
         call[table.stage[waiting & ~served[table.lane] & (self._well | self._extends)]] = True
         stage, group = self._walk

@@ -31,7 +31,7 @@ from topis.control.service import (
 from topis.model.command import Commands
 from topis.model.lamp import RED
 from topis.model.network import Network
-from topis.model.state import SignalState, TrafficState
+from topis.model.state import SignalState, TrafficState, zero_if_unknown
 from topis.units import JAM_SPACING_M, MS_PER_S
 
 #: A shorter piece of road is not the storage behind a stop line, the road after it is.
@@ -79,7 +79,7 @@ class MaxPressure:
     def stage_pressure(self, state: TrafficState) -> NDArray[np.float64]:
         """Vehicles each stage could discharge, float64[stages]."""
         table, network = self._service, self._network
-        queue = np.nan_to_num(state.vehicles_veh)
+        queue = zero_if_unknown(state.vehicles_veh)
         free = self._roads.free(state, self._set.full_share)
         pressure: NDArray[np.float64] = np.bincount(
             table.stage,
@@ -112,7 +112,7 @@ class MaxPressure:
         now_shown = np.zeros(self._network.stages, dtype=bool)
         now_shown[signals.stage[(signals.stage >= 0) & (signals.coming < 0)]] = True
         served[table.lane[now_shown[table.stage] & (table.rate >= 0.2)]] = True
-        waiting = np.nan_to_num(state.queue_veh) >= 1.0
+        waiting = zero_if_unknown(state.queue_veh) >= 1.0
         self._unserved_s = np.where(waiting & ~served, self._unserved_s + dt_s, 0.0)
 
     def _overdue(self, signals: SignalState, now_ms: int) -> NDArray[np.float64]:
@@ -213,7 +213,7 @@ class _RoadsBehind:
 
     def free(self, state: TrafficState, full_share: float) -> NDArray[np.float64]:
         """1 where every way on is open, 0 where all are full, float64[lanes]."""
-        full = np.nan_to_num(state.queue_veh) / self._storage_veh
+        full = zero_if_unknown(state.queue_veh) / self._storage_veh
         blocked = (full[self._to_lane] >= full_share).astype(np.float64)
         closed = np.bincount(self._from_lane, self._share * blocked, minlength=self._lanes)
         return np.asarray(np.maximum(1.0 - closed, 0.0), dtype=np.float64)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from topis.model.lamp import PRIORITY, is_green
 from topis.model.network import NOT_MOTOR, PEDESTRIAN, Network
+from topis.model.state import zero_if_unknown
 from topis.units import BASE_SAT_FLOW_VPS, MS_PER_S
 
 #: Discharge of a permissive connection relative to one with priority, where nothing is
@@ -79,7 +80,7 @@ def permissive_rates(network: Network, flow_vps: NDArray[np.float32]) -> NDArray
     ptr, conn, code = network.conn_stage_code
     stage = np.repeat(np.arange(network.stages), np.diff(ptr))
     rate = np.ones(len(conn))
-    conn_flow = np.nan_to_num(flow_vps)[network.conn_from_lane] * network.conn_share
+    conn_flow = zero_if_unknown(flow_vps)[network.conn_from_lane] * network.conn_share
     served = set(zip(stage.tolist(), conn.tolist(), strict=True))
     for k in np.flatnonzero(code != PRIORITY).tolist():
         foes = network.conn_yield_idx[

@@ -35,7 +35,7 @@ from topis.control.service import (
 from topis.model.command import LOCAL, Commands, SignalPlan
 from topis.model.lamp import is_green
 from topis.model.network import Network
-from topis.model.state import SignalState, TrafficState
+from topis.model.state import SignalState, TrafficState, zero_if_unknown
 from topis.units import BASE_SAT_FLOW_VPS, MS_PER_S, to_ms
 
 _INFEASIBLE = 1e29
@@ -124,8 +124,8 @@ class Webster:
             dt_s = (state.time_ms - self._last_ms) / MS_PER_S
             self._watched_s = min(self._watched_s + dt_s, self._set.average_s)
             gain = dt_s / self._watched_s
-            self._mean_flow += gain * (np.nan_to_num(state.flow_vps) - self._mean_flow)
-            self._mean_queue += gain * (np.nan_to_num(state.queue_veh) - self._mean_queue)
+            self._mean_flow += gain * (zero_if_unknown(state.flow_vps) - self._mean_flow)
+            self._mean_queue += gain * (zero_if_unknown(state.queue_veh) - self._mean_queue)
         self._last_ms = state.time_ms
 
     def _demand_vps(self) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from topis._core.lane_tracker import LaneTracker
 from topis.model.network import Network
 from topis.model.observation import CAMERA, LOOP_ADVANCE, LOOP_STOP_LINE, Observation, SensorTable
-from topis.model.state import TrafficState
+from topis.model.state import TrafficState, zero_if_unknown
 from topis.units import BASE_SAT_FLOW_VPS, JAM_SPACING_M, MS_PER_S
 
 UNSEEN, LOOPS, CAMERAS = 0, 1, 2
@@ -100,7 +100,7 @@ class Estimator:
         green = np.zeros(len(self.lanes), dtype=np.uint8)
         green[lane_of[group_green[group_of]]] = 1
         # A dead sensor reads NaN; the lanes it leaves unseen were compiled so.
-        self._tracker.update(np.nan_to_num(observation.reading), green, dt_s)
+        self._tracker.update(zero_if_unknown(observation.reading), green, dt_s)
         self._take_probes(observation)
         return TrafficState(
             time_ms=now_ms,

@@ -1,7 +1,7 @@
 """Reads SUMO network files (``.net.xml``, ``.net.xml.gz``) into plain records.
 
-One streaming pass with expat: `sumolib.net.readNet` builds an object per lane and
-needs about ten times as long (``bench/test_network.py``), too slow for a city.
+One streaming pass with expat: `sumolib.net.readNet`, asked for the same content, builds
+an object per lane and needs about six times as long (``bench/test_network.py``).
 Nothing is interpreted here; that is `topis.ingest.signals` and `topis.ingest.compile`.
 """
 

@@ -10,6 +10,11 @@ from numpy.typing import NDArray
 F4 = NDArray[np.float32]
 
 
+def zero_if_unknown(values: F4) -> F4:
+    """Values with zero for NaN: what is not known to be there is not counted."""
+    return np.where(np.isnan(values), np.float32(0.0), values)
+
+
 @dataclass(frozen=True)
 class TrafficState:
     """Estimates of one tick. Arrays are [lanes] of the network; NaN where unknown.
