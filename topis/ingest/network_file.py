@@ -63,12 +63,22 @@ def import_osm(source: Path, target: Path) -> Imported:
     SumoError
         netconvert is not installed.
     """
-    import sumolib  # SUMO is an extra: only who needs it loads it.
-
     if not source.is_file():
         raise InputError.at(source, "no such file", "check the path")
     if not target.parent.is_dir():
         raise OutputError(f"{target.parent}: no such folder; create it or choose another --output")
+    try:
+        return _convert(source, target)
+    except OSError as error:
+        raise OutputError(
+            f"{target}: cannot be written ({error.strerror}); choose another --output"
+        ) from None
+
+
+def _convert(source: Path, target: Path) -> Imported:
+    """Run netconvert into a draft beside the target, and put it in place once it compiles."""
+    import sumolib  # SUMO is an extra: only who needs it loads it.
+
     suffix = ".net.xml.gz" if target.name.endswith(".gz") else ".net.xml"
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".topis-") as folder:
         draft = Path(folder, "draft" + suffix)

@@ -15,15 +15,6 @@ from numpy.typing import NDArray
 LOOP_STOP_LINE, LOOP_ADVANCE, CAMERA = 0, 1, 2
 KIND_NAMES = ("loop_stop_line", "loop_advance", "camera")
 
-#: The two values of a reading, by kind: loops count vehicles that came over the loop in
-#: the tick and the share of it they stood there; cameras count vehicles in view and how
-#: many of them stand.
-VALUE_NAMES = {
-    LOOP_STOP_LINE: ("count_veh", "occupancy_share"),
-    LOOP_ADVANCE: ("count_veh", "occupancy_share"),
-    CAMERA: ("vehicles_veh", "stopped_veh"),
-}
-
 OBSERVATION_SCHEMA = pa.schema(
     [
         ("time_ms", pa.int64()),
@@ -112,7 +103,11 @@ class ProbeReports:
 
 @dataclass(frozen=True)
 class Observation:
-    """All readings of one tick: ``reading`` float32[sensors, 2], NaN where missing."""
+    """All readings of one tick: ``reading`` float32[sensors, 2], NaN where missing.
+
+    A loop reads vehicles that came onto it in the tick and the share of it that it was
+    covered; a camera reads vehicles in view and how many of them stand.
+    """
 
     time_ms: int
     reading: NDArray[np.float32]

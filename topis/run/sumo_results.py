@@ -304,13 +304,18 @@ def _elements(path: Path, tag: str) -> Iterator[dict[str, str]]:
 def _intervals(path: Path) -> Iterator[tuple[float, dict[str, str]]]:
     """(begin, attributes) of every edge of every interval."""
     begin_s = 0.0
-    with path.open("rb") as stream:
-        for event, element in ElementTree.iterparse(stream, events=("start", "end")):
-            if event == "start" and element.tag == "interval":
-                begin_s = float(element.attrib["begin"])
-            elif event == "end" and element.tag == "edge":
-                yield begin_s, dict(element.attrib)
-                element.clear()
+    try:
+        with path.open("rb") as stream:
+            for event, element in ElementTree.iterparse(stream, events=("start", "end")):
+                if event == "start" and element.tag == "interval":
+                    begin_s = float(element.attrib["begin"])
+                elif event == "end" and element.tag == "edge":
+                    yield begin_s, dict(element.attrib)
+                    element.clear()
+    except (OSError, ElementTree.ParseError) as error:
+        raise SumoError(
+            f"{path.name}: SUMO's figures per link cannot be read ({error}); run it again"
+        ) from None
 
 
 def _open(path: Path) -> BinaryIO:
