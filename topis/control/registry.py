@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from topis.control.adaptive import Adaptive, AdaptiveSettings
 from topis.control.actuated import Actuated, ActuatedSettings
 from topis.control.max_pressure import (
     CyclicMaxPressure,
@@ -28,6 +29,7 @@ class _NoSettings:
 
 _Maker = Callable[[Network, Any], Controller]
 _CONTROLLERS: dict[str, tuple[type, _Maker, str]] = {
+    "adaptive": (AdaptiveSettings, Adaptive, "rolling-horizon search at every junction"),
     "shipped": (_NoSettings, lambda n, _: Shipped(n), "the programs as they are"),
     "webster": (WebsterSettings, Webster, "re-timed from counts: cycle, splits, offsets"),
     "actuated": (ActuatedSettings, Actuated, "gap-out and max-out on our sensors"),

@@ -42,6 +42,7 @@ class RunSpec:
     corridor: tuple[str, ...] = ()
     gui: bool = False
     port: int | None = None
+    demand_scale: float | None = None
     settings: dict[str, float] = field(default_factory=dict)
 
 
@@ -142,6 +143,7 @@ def _run_into(
             work=work,
             gui=spec.gui,
             port=spec.port,
+            demand_scale=spec.demand_scale,
             camera_missed_share=spec.layout.camera_missed_share,
             probe_period_s=spec.layout.probe_period_s,
             probe_error_m=spec.layout.probe_error_m,
@@ -174,6 +176,7 @@ def _run_into(
             "controller": spec.controller,
             "settings": spec.settings,
             "seed": spec.seed,
+            "demand_scale": spec.demand_scale,
             "sensing": spec.layout.name,
             "sensors": sensors.describe(),
             "scenario": spec.scenario,

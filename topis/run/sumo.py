@@ -61,6 +61,9 @@ class SumoRun:
     ----------
     config, network, sensors
         The scenario, its compiled network, and where the sensors are.
+    demand_scale
+        Share of the scenario's vehicles to let in (1.3: every third one twice); None: as the
+        scenario says.
     seed
         SUMO's seed; also draws what cameras miss and who is a probe.
     work
@@ -74,6 +77,7 @@ class SumoRun:
         sensors: SensorTable,
         *,
         seed: int,
+        demand_scale: float | None = None,
         work: Path,
         gui: bool = False,
         port: int | None = None,
@@ -85,9 +89,11 @@ class SumoRun:
         self.network = network
         self.sensors = sensors
         self.seed = seed
+        self.demand_scale = demand_scale
         self.gui = gui
         self.port = port
-        self.results = ResultFiles(config, network, work)
+        scale = config.options.get("scale", "1") if demand_scale is None else demand_scale
+        self.results = ResultFiles(config, network, work, thinned=float(scale) < 1.0)
         self._detectors = work / "detectors.add.xml"
         self._missed = camera_missed_share
         self._probe_period_s = probe_period_s
@@ -171,6 +177,7 @@ class SumoRun:
             str(self.config.path),
             "--seed",
             str(self.seed),
+            *([] if self.demand_scale is None else ["--scale", str(self.demand_scale)]),
             "--random",
             "false",
             "--additional-files",

@@ -48,12 +48,16 @@ class ResultFiles:
     """Collects one run's outcome.
 
     ``corridor`` is a list of link indices to follow for the time-space diagram.
+    ``thinned``: SUMO is told to leave out a share of the vehicles (``--scale`` below 1).
     """
 
-    def __init__(self, config: SumoConfig, network: Network, work: Path) -> None:
+    def __init__(
+        self, config: SumoConfig, network: Network, work: Path, *, thinned: bool = False
+    ) -> None:
         self.config = config
         self.network = network
         self.additional = work / "results.add.xml"
+        self._thinned = thinned
         self.corridor: list[int] = []
         self.counts: Counter[str] = Counter()
         self._links_file = work / "links.xml"
@@ -119,8 +123,10 @@ class ResultFiles:
             try:
                 depart_s = now_s - api.vehicle.getDepartDelay(vehicle)
                 self._outside[vehicle] = depart_s, api.vehicle.getVehicleClass(vehicle)
-            except Exception:  # given up on in the step in which it was loaded
-                self._outside[vehicle] = now_s, "unknown"
+            except Exception:
+                # Gone in the step in which it was loaded: left out, or given up on.
+                if not self._thinned:
+                    self._outside[vehicle] = now_s, "unknown"
         for vehicle in departed:
             self._outside.pop(vehicle, None)
 

@@ -1,0 +1,350 @@
+"""Rolling-horizon search: what to show next at a junction, by playing out each choice.
+
+A junction is a set of *streams* (approach lanes, and crossings as streams of walkers) and
+a set of stages. Streams are fluid point queues in steps of one second. Each choice
+("keep", or "go on for x seconds, then show stage s") is played to the horizon, after it a
+base policy (the stage that would discharge most, a change weighed by the time it costs)
+or the plan goes on. The choice of least cost wins; only its first move is ever carried
+out. The form of the search is that of rollout algorithms (Bertsekas 1997, J. Heuristics
+3), used for signals in the spirit of COP (Sen & Head 1997, Transp. Sci. 31).
+"""
+
+from cython.parallel cimport prange, threadid
+
+#: Seconds of extension tried before a change; 0 must come first.
+cdef enum:
+    EXTENSIONS = 8
+    MOST_STAGES = 64
+cdef int[EXTENSIONS] EXTEND_S = [0, 2, 4, 7, 10, 14, 19, 25]
+#: Accrued cost is compared with the best so far every so many steps.
+cdef int PRUNE_EVERY = 4
+
+cdef struct Table:
+    # One junction's slice of the arrays; see `RolloutSearch`.
+    int streams, stages, wide, horizon
+    const float* rate
+    const float* rate_of
+    const float* pass_share
+    const float* cap
+    const float* weight
+    const float* refill
+    const int* hold_s
+    const int* lost_s
+    const int* min_green_s
+    const short* plan
+    float plan_weight
+    float* arrive
+    float* joint
+
+cdef struct Play:
+    # A junction in the middle of being played out.
+    int now_s, stage, green_s, next_stage, hold_s, lost_s
+    float charged
+    float* queue
+    float* open
+    float* room
+    float* cost
+
+
+cdef class RolloutSearch:
+    """Arrays of all junctions; a junction's streams and stages are contiguous.
+
+    ``stream_ptr`` int32[junctions + 1], each junction padded to a multiple of 4 streams
+    (padding has no traffic). ``stage_ptr`` int32[junctions + 1]. ``rate_ptr``
+    int32[junctions]: start of the junction's [stage, stream] block in ``rate`` (share of
+    capacity a stage lets go, once its front may go) and ``pass_share`` (share of the
+    stream's traffic that may go in the stage; the others block it). ``wide`` int32[junctions]: stages rounded up to
+    a multiple of 4; ``rate_of_ptr``: start of the [stream, wide] transpose in ``rate_of``.
+    ``hold_s`` / ``lost_s`` int32[stages, most]: seconds after the command in which the
+    stage that ends still serves, and in which only what both stages serve goes.
+    """
+
+    cdef const int[::1] stream_ptr, stage_ptr, rate_ptr, rate_of_ptr, wide, min_green_s
+    cdef const int[:, ::1] hold_s, lost_s
+    cdef const float[::1] cap, weight, fade
+    cdef int horizon, most_streams, base_every_s
+    cdef float stop_s, worth_s, terminal_s, terminal_veh_s
+
+    def __init__(
+        self, *, stream_ptr, stage_ptr, rate_ptr, rate_of_ptr, wide, min_green_s, hold_s, lost_s,
+        cap, weight, fade, int horizon_s, int base_every_s, float stop_s, float worth_s,
+        float terminal_s, float terminal_veh_s,
+    ):
+        cdef int j
+        self.stream_ptr = stream_ptr
+        self.stage_ptr = stage_ptr
+        self.rate_ptr = rate_ptr
+        self.rate_of_ptr = rate_of_ptr
+        self.wide = wide
+        self.min_green_s = min_green_s
+        self.hold_s = hold_s
+        self.lost_s = lost_s
+        self.cap = cap
+        self.weight = weight
+        self.fade = fade
+        self.horizon = horizon_s
+        self.base_every_s = base_every_s
+        self.stop_s = stop_s
+        self.worth_s = worth_s
+        self.terminal_s = terminal_s
+        self.terminal_veh_s = terminal_veh_s
+        self.most_streams = 4
+        for j in range(wide.shape[0]):
+            self.most_streams = max(self.most_streams, stream_ptr[j + 1] - stream_ptr[j])
+
+    @property
+    def scratch_size(self):
+        """Floats of scratch memory each thread needs."""
+        return self.most_streams * (self.horizon + 1 + 4 * (EXTENSIONS + 1))
+
+    def decide(
+        self, const int[::1] due, const int[::1] shown, const int[::1] green_s,
+        const float[::1] rate, const float[::1] rate_of, const float[::1] pass_share,
+        const float[::1] queue_veh, const float[::1] coming_veh, const float[::1] coming_s,
+        const float[::1] flow_vps, const float[:, ::1] expected, const float[::1] open_share,
+        const float[::1] room_veh, const float[::1] refill_vps,
+        const unsigned char[::1] allowed, const short[:, ::1] plan, const float[::1] plan_weight,
+        float[:, ::1] scratch, int threads,
+        int[::1] choice, float[::1] cost, float[::1] keep_cost,
+    ):
+        """Search at the junctions ``due``.
+
+        IN ``shown`` int32[junctions]: local number of the stage that is green; ``green_s``
+        how long. Per stream: ``queue_veh`` standing, ``coming_veh`` on their way, evenly over
+        the next ``coming_s``, then ``flow_vps``, plus ``expected`` [streams, horizon];
+        ``open_share`` probability that its front is not blocked; ``room_veh`` that the road
+        behind takes, and ``refill_vps`` at which it gets room. ``allowed`` uint8[stages]:
+        whether a stage may be chosen. ``plan`` int16[junctions, horizon]: stage planned, -1
+        none; ``plan_weight``: cost of each second off it.
+        OUT [junctions] ``choice``: local stage; ``cost`` of it, ``keep_cost`` of keeping.
+        """
+        cdef int k, count = due.shape[0]
+        with nogil:
+            for k in prange(count, schedule="dynamic", chunksize=8, num_threads=threads):
+                self.junction(
+                    due[k], shown, green_s, rate, rate_of, pass_share, queue_veh, coming_veh, coming_s,
+                    flow_vps, expected, open_share, room_veh, refill_vps, allowed, plan,
+                    plan_weight, &scratch[threadid(), 0], choice, cost, keep_cost,
+                )
+
+    cdef int junction(
+        self, int j, const int[::1] shown, const int[::1] green_s,
+        const float[::1] rate, const float[::1] rate_of, const float[::1] pass_share,
+        const float[::1] queue_veh, const float[::1] coming_veh, const float[::1] coming_s,
+        const float[::1] flow_vps, const float[:, ::1] expected, const float[::1] open_share,
+        const float[::1] room_veh, const float[::1] refill_vps,
+        const unsigned char[::1] allowed, const short[:, ::1] plan, const float[::1] plan_weight,
+        float* scratch, int[::1] choice, float[::1] cost, float[::1] keep_cost,
+    ) except -1 nogil:
+        cdef int first = self.stream_ptr[j], stage0 = self.stage_ptr[j]
+        cdef int n = self.stream_ptr[j + 1] - first, i, t, x, s, best = shown[j]
+        cdef float value, least, before
+        cdef Table table
+        cdef Play play
+        cdef float* saved = scratch + n * (self.horizon + 1)
+        cdef float* work = saved + 4 * n * EXTENSIONS
+        table.streams = n
+        table.stages = self.stage_ptr[j + 1] - stage0
+        table.wide = self.wide[j]
+        table.horizon = self.horizon
+        table.rate = &rate[self.rate_ptr[j]]
+        table.rate_of = &rate_of[self.rate_of_ptr[j]]
+        table.pass_share = &pass_share[self.rate_ptr[j]]
+        table.cap = &self.cap[first]
+        table.weight = &self.weight[first]
+        table.refill = &refill_vps[first]
+        table.hold_s = &self.hold_s[stage0, 0]
+        table.lost_s = &self.lost_s[stage0, 0]
+        table.min_green_s = &self.min_green_s[stage0]
+        table.plan = &plan[j, 0]
+        table.plan_weight = plan_weight[j]
+        table.arrive = scratch
+        table.joint = scratch + n * self.horizon
+        for i in range(n):
+            before = coming_veh[first + i] / coming_s[first + i]
+            for t in range(self.horizon):
+                table.arrive[t * n + i] = expected[first + i, t] + (
+                    before if t < coming_s[first + i] else flow_vps[first + i]
+                )
+        # Going on with the shown stage is played once; each extension starts from a copy.
+        play.queue = work
+        play.open = work + n
+        play.room = work + 2 * n
+        play.cost = work + 3 * n
+        for i in range(n):
+            play.queue[i] = queue_veh[first + i]
+            play.open[i] = open_share[first + i]
+            play.room[i] = room_veh[first + i]
+            play.cost[i] = 0.0
+        play.now_s = 0
+        play.stage = shown[j]
+        play.green_s = green_s[j]
+        play.next_stage = -1
+        play.hold_s = play.lost_s = 0
+        play.charged = 0.0
+        least = 1e30
+        for x in range(EXTENSIONS):
+            while play.now_s < EXTEND_S[x]:
+                self.step(&table, &play)
+            for i in range(4 * n):
+                saved[x * 4 * n + i] = work[i]
+        # Keep: nothing before the next decision, then as the base policy or the plan goes.
+        for i in range(4 * n):
+            work[i] = saved[4 * n + i]
+        play.now_s = EXTEND_S[1]
+        play.green_s = green_s[j] + EXTEND_S[1]
+        play.charged = self.off_plan(&table, play.stage, 0, EXTEND_S[1])
+        least = self.play_on(&table, &play, 1e30, allowed, stage0)
+        keep_cost[j] = least
+        for x in range(EXTENSIONS):
+            for s in range(table.stages):
+                if s == shown[j] or not allowed[stage0 + s]:
+                    continue
+                play.next_stage = -1
+                play.hold_s = play.lost_s = 0
+                for i in range(4 * n):
+                    work[i] = saved[x * 4 * n + i]
+                play.now_s = EXTEND_S[x]
+                play.stage = shown[j]
+                play.green_s = green_s[j] + EXTEND_S[x]
+                play.charged = self.off_plan(&table, shown[j], 0, EXTEND_S[x])
+                self.change(&table, &play, s)
+                value = self.play_on(&table, &play, least, allowed, stage0)
+                if value < least:
+                    least = value
+                    best = s if x == 0 else shown[j]
+        choice[j] = best
+        cost[j] = least
+        return 0
+
+    cdef float off_plan(self, const Table* table, int stage, int first, int last) noexcept nogil:
+        cdef float total = 0.0
+        cdef int t
+        if table.plan_weight > 0.0:
+            for t in range(first, last):
+                if table.plan[t] >= 0 and table.plan[t] != stage:
+                    total += self.fade[t] * table.plan_weight
+        return total
+
+    cdef void change(self, const Table* table, Play* play, int stage) noexcept nogil:
+        """Begin a change of stage."""
+        cdef int i, n = table.streams
+        cdef const float* old = table.rate + play.stage * n
+        cdef const float* new = table.rate + stage * n
+        play.next_stage = stage
+        play.hold_s = table.hold_s[play.stage * self.hold_s.shape[1] + stage]
+        play.lost_s = table.lost_s[play.stage * self.lost_s.shape[1] + stage]
+        for i in range(n):
+            table.joint[i] = old[i] if old[i] < new[i] else new[i]
+
+    cdef void step(self, const Table* table, Play* play) noexcept nogil:
+        """One second: arrivals, discharge, cost."""
+        cdef int i, n = table.streams
+        cdef float x, d, stopped
+        cdef float stop_s = self.stop_s, fade = self.fade[play.now_s]
+        cdef const float* r
+        cdef const float* p = table.pass_share + play.stage * n
+        cdef const float* following
+        cdef const float* a = table.arrive + play.now_s * n
+        cdef const float* w = table.weight
+        cdef const float* cap = table.cap
+        cdef const float* refill = table.refill
+        cdef float* queue = play.queue
+        cdef float* open_ = play.open
+        cdef float* room = play.room
+        cdef float* cost = play.cost
+        if play.next_stage >= 0 and play.hold_s == 0:
+            r = table.joint
+        else:
+            r = table.rate + play.stage * n
+        for i in range(n):
+            x = queue[i] + a[i]
+            d = cap[i] * r[i] * open_[i]
+            d = x if x < d else d
+            d = room[i] if room[i] < d else d
+            room[i] = room[i] - d + refill[i]
+            open_[i] = open_[i] - open_[i] * (1.0 - p[i]) * d
+            x = x - d
+            stopped = 1.0 if x > 1.0 else x
+            cost[i] = cost[i] + fade * w[i] * (x + stop_s * a[i] * stopped)
+            queue[i] = x
+        if table.plan_weight > 0.0 and table.plan[play.now_s] >= 0:
+            if (play.next_stage if play.next_stage >= 0 else play.stage) != table.plan[play.now_s]:
+                play.charged += fade * table.plan_weight
+        play.now_s += 1
+        if play.next_stage < 0:
+            play.green_s += 1
+        elif play.hold_s > 0:
+            play.hold_s -= 1
+        elif play.lost_s > 0:
+            play.lost_s -= 1
+        if play.next_stage >= 0 and play.hold_s == 0 and play.lost_s == 0:
+            following = table.pass_share + play.next_stage * n
+            for i in range(n):
+                # Who stood blocked at the front is whom the next stage is likely to let go.
+                if following[i] != p[i]:
+                    x = 1.0 - open_[i]
+                    open_[i] = following[i] if following[i] > x else x
+            play.stage = play.next_stage
+            play.next_stage = -1
+            play.green_s = 0
+
+    cdef float play_on(
+        self, const Table* table, Play* play, float bound, const unsigned char[::1] allowed,
+        int stage0,
+    ) noexcept nogil:
+        """Cost to the horizon and of what stands there; stops early beyond ``bound``."""
+        cdef int i, n = table.streams, wanted
+        cdef float total
+        while play.now_s < table.horizon:
+            if play.next_stage < 0 and play.green_s >= table.min_green_s[play.stage]:
+                wanted = play.stage
+                if table.plan_weight > 0.0 and table.plan[play.now_s] >= 0:
+                    wanted = table.plan[play.now_s]
+                elif play.green_s % self.base_every_s == 0:
+                    wanted = self.base_policy(table, play, allowed, stage0)
+                if wanted != play.stage:
+                    self.change(table, play, wanted)
+            self.step(table, play)
+            if play.now_s % PRUNE_EVERY == 0:
+                total = play.charged
+                for i in range(n):
+                    total += play.cost[i]
+                if total >= bound:
+                    return total
+        total = play.charged
+        for i in range(n):
+            total += play.cost[i] + table.weight[i] * play.queue[i] * (
+                self.terminal_s + self.terminal_veh_s * play.queue[i]
+            )
+        return total
+
+    cdef int base_policy(
+        self, const Table* table, const Play* play, const unsigned char[::1] allowed, int stage0,
+    ) noexcept nogil:
+        """Stage that would discharge most, a change weighed by the time it costs."""
+        cdef float[MOST_STAGES] sum_
+        cdef int i, s, best = play.stage
+        cdef int wide = table.wide if table.wide < MOST_STAGES else MOST_STAGES
+        cdef float q, value, top, lost, own = 1e-6
+        cdef const float* r
+        cdef const int* change_s = table.lost_s + play.stage * self.lost_s.shape[1]
+        for s in range(wide):
+            sum_[s] = 0.0
+        for i in range(table.streams):
+            q = play.queue[i] * table.weight[i]
+            q = q if play.room[i] >= 1.0 else 0.0
+            r = table.rate_of + i * table.wide
+            own += q * play.open[i] * r[play.stage]
+            for s in range(wide):
+                sum_[s] += q * r[s]
+        top = own
+        for s in range(table.stages if table.stages < MOST_STAGES else MOST_STAGES):
+            if s == play.stage or not allowed[stage0 + s]:
+                continue
+            lost = 1.0 - change_s[s] / self.worth_s
+            value = sum_[s] * (lost if lost > 0.05 else 0.05)
+            if value > top:
+                top = value
+                best = s
+        return best

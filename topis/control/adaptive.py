@@ -1,0 +1,259 @@
+"""Adaptive control: a rolling-horizon search at every junction.
+
+See docs/control.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topis._core.rollout import RolloutSearch
+from topis.config import setting
+from topis.control.streams import compile_streams, stream_rates
+from topis.model.command import Commands
+from topis.model.lamp import RED
+from topis.model.network import Network
+from topis.model.state import SignalState, TrafficState, zero_if_unknown
+from topis.units import JAM_SPACING_M, MS_PER_S
+
+LEAST_STORAGE_VEH = 8.0
+
+
+@dataclass(frozen=True)
+class AdaptiveSettings:
+    """One set everywhere; see docs/control.md for how they were chosen."""
+
+    interval_s: float = setting(2.0, 1, 30, "time between two decisions at a junction")
+    horizon_s: float = setting(60.0, 20, 180, "how far ahead each choice is played out")
+    stop_s: float = setting(3.0, 0, 60, "what one stop costs in seconds of delay")
+    worth_s: float = setting(15.0, 1, 120, "base policy: a change is weighed over this time")
+    base_every_s: float = setting(4.0, 1, 30, "base policy: time between two choices")
+    startup_s: float = setting(1.0, 0, 5, "green lost as a queue starts")
+    fade_s: float = setting(40.0, 5, 10000, "time in which the weight of later cost fades")
+    terminal_s: float = setting(0.0, 0, 120, "cost of a vehicle left at the horizon")
+    terminal_veh_s: float = setting(0.0, 0, 30, "growth of it with the queue")
+    max_wait_s: float = setting(120.0, 30, 600, "a lane with a queue is served after this wait")
+    walk_wait_s: float = setting(100.0, 30, 600, "a crossing is served after this wait")
+    walkers_per_min: float = setting(3.0, 0, 300, "walkers assumed at each crossing")
+    full_share: float = setting(0.9, 0, 1, "a road filled beyond this takes no more")
+    plan_weight: float = setting(0.0, 0, 1e6, "cost of a second off the plan")
+    keep_share: float = setting(0.0, 0, 0.5, "a change must save this share of the cost")
+
+
+class Adaptive:
+    """Rolling-horizon control."""
+
+    name = "adaptive"
+
+    def __init__(self, network: Network, settings: AdaptiveSettings | None = None) -> None:
+        self._network = network
+        self._set = s = settings or AdaptiveSettings()
+        self._streams = streams = compile_streams(network, s.startup_s)
+        self._rates = stream_rates(network, streams)
+        weight = np.where(streams.lane >= 0, 1.0, 0.0)
+        weight[streams.walk >= 0] = 1.0
+        self._horizon = int(s.horizon_s)
+        self._search = RolloutSearch(
+            stream_ptr=streams.stream_ptr,
+            stage_ptr=network.junction_stage_ptr,
+            rate_ptr=streams.rate_ptr,
+            rate_of_ptr=streams.rate_of_ptr,
+            wide=streams.wide,
+            min_green_s=streams.min_green_s,
+            hold_s=streams.hold_s,
+            lost_s=streams.lost_s,
+            cap=streams.cap,
+            weight=weight.astype(np.float32),
+            fade=np.exp(-np.arange(self._horizon) / s.fade_s).astype(np.float32),
+            horizon_s=self._horizon,
+            base_every_s=int(s.base_every_s),
+            stop_s=s.stop_s,
+            worth_s=s.worth_s,
+            terminal_s=s.terminal_s,
+            terminal_veh_s=s.terminal_veh_s,
+        )
+        self._threads = 1
+        self._scratch = np.zeros((self._threads, self._search.scratch_size), dtype=np.float32)
+        count = len(streams)
+        self._is_lane = streams.lane >= 0
+        self._lane = np.where(self._is_lane, streams.lane, 0)
+        self._walk = np.where(streams.walk >= 0, streams.walk, 0)
+        self._is_walk = streams.walk >= 0
+        self._expected = np.zeros((count, self._horizon), dtype=np.float32)
+        self._plan = np.full((network.junctions, self._horizon), -1, dtype=np.int16)
+        self._plan_weight = np.zeros(network.junctions, dtype=np.float32)
+        self._choice = np.zeros(network.junctions, dtype=np.int32)
+        self._cost = np.zeros(network.junctions, dtype=np.float32)
+        self._keep_cost = np.zeros(network.junctions, dtype=np.float32)
+        self._target = np.full(network.junctions, -1, dtype=np.int32)
+        self._unserved_s = np.zeros(count, dtype=np.float32)
+        self._last_ms: int | None = None
+        speed = network.link_speed_mps[network.lane_link]
+        self._free_s_per_veh = JAM_SPACING_M / np.maximum(speed, 1.0)
+        sig = np.flatnonzero(network.conn_group >= 0)
+        self._from_lane, self._to_lane = network.conn_from_lane[sig], network.conn_to_lane[sig]
+        self._share = network.conn_share[sig].astype(np.float64)
+        self._storage = np.maximum(network.lane_length_m / JAM_SPACING_M, LEAST_STORAGE_VEH)
+
+        self._timeline()
+
+    def _timeline(self) -> None:
+        network = self._network
+        from topis.control.service import intergreen_ms
+
+        change = intergreen_ms(network) / MS_PER_S
+        rows, cycles, offs = [], [], []
+        for j in range(network.junctions):
+            p = int(network.junction_program[j])
+            sl = slice(*network.program_stage_ptr[p : p + 2])
+            stage = network.program_stage[sl] - network.junction_stage_ptr[j]
+            start = network.program_start_ms[sl] / MS_PER_S
+            cycle = max(1, round(network.program_cycle_ms[p] / MS_PER_S))
+            row = np.full(cycle, -1, dtype=np.int16)
+            n = len(stage)
+            cmd = []
+            for k in range(n):
+                before = stage[k - 1]
+                lead = change[network.junction_stage_ptr[j] + before, stage[k]] if n > 1 else 0
+                cmd.append(int(round(start[k] - lead)) % cycle)
+            for k in range(n):
+                a, b = cmd[k], cmd[(k + 1) % n]
+                length = (b - a) % cycle or cycle
+                row[(a + np.arange(length)) % cycle] = stage[k]
+            rows.append(row)
+            cycles.append(cycle)
+            offs.append(int(network.program_offset_ms[p] // 1000))
+        self._tl = np.concatenate(rows) if rows else np.zeros(0, np.int16)
+        self._tl_cycle = np.array(cycles)
+        self._tl_ptr = np.concatenate(([0], np.cumsum(cycles)[:-1])).astype(np.int64)
+        self._tl_off = np.array(offs)
+
+    def decide(self, state: TrafficState, signals: SignalState) -> Commands:
+        """See `topis.control.protocol.Controller`."""
+        network = self._network
+        low = network.junction_stage_ptr[:-1]
+        shown = np.where(signals.stage >= 0, signals.stage, low)
+        self._wait(state, signals, shown)
+        green_s = ((state.time_ms - signals.since_ms) // MS_PER_S).astype(np.int32)
+        least = self._streams.min_green_s[shown]
+        due = (signals.coming < 0) & (signals.stage >= 0)
+        due &= (green_s >= least) & ((green_s - least) % int(self._set.interval_s) == 0)
+        self._target = np.where(signals.coming >= 0, signals.coming, self._target)
+        self._target = np.where(self._target < 0, shown, self._target)
+        which = np.flatnonzero(due).astype(np.int32)
+        if len(which):
+            local = (shown - low).astype(np.int32)
+            if self._set.plan_weight > 0:
+                now_s = state.time_ms // 1000
+                j = np.arange(network.junctions)
+                at = (now_s - self._tl_off)[:, None] + np.arange(self._horizon)[None, :]
+                self._plan = np.ascontiguousarray(
+                    self._tl[self._tl_ptr[j][:, None] + at % self._tl_cycle[:, None]].astype(np.int16)
+                )
+                self._plan_weight[:] = self._set.plan_weight
+            self._decide(which, local, green_s, state, signals)
+            self._target[which] = low[which] + self._choice[which]
+        return Commands(state.time_ms, self._target.astype(np.int32))
+
+    def _decide(
+        self,
+        which: NDArray[np.int32],
+        local: NDArray[np.int32],
+        green_s: NDArray[np.int32],
+        state: TrafficState,
+        signals: SignalState,
+    ) -> None:
+        lane, network = self._lane, self._network
+        queue_l = zero_if_unknown(state.queue_veh)
+        vehicles_l = zero_if_unknown(state.vehicles_veh)
+        standing = np.minimum(queue_l, vehicles_l)
+        walkers = self._set.walkers_per_min / 60.0
+        red_s = (state.time_ms - signals.group_since_ms[self._walk]) / MS_PER_S
+        red_s = np.where(signals.group_code[self._walk] == RED, red_s, 0.0)
+        queue = np.where(self._is_lane, standing[lane], np.where(self._is_walk, walkers * red_s, 0))
+        moving = np.where(self._is_lane, (vehicles_l - standing)[lane], 0.0)
+        view_s = zero_if_unknown(state.view_veh) * self._free_s_per_veh
+        coming_s = np.maximum(view_s[lane], 1.0)
+        flow = np.where(
+            self._is_lane, zero_if_unknown(state.flow_vps)[lane], np.where(self._is_walk, walkers, 0)
+        )
+        shown_cell = (
+            self._streams.rate_ptr[self._streams.junction]
+            + local[self._streams.junction]
+            * np.diff(self._streams.stream_ptr)[self._streams.junction]
+            + np.arange(len(lane))
+            - self._streams.stream_ptr[self._streams.junction]
+        )
+        passing = self._rates.pass_share[shown_cell]
+        open_share = np.where(passing >= 1.0, 1.0, np.maximum(passing, 0.05))
+        room = self._room(state)
+        allowed = self._allowed(local, state, signals)
+        f = np.float32
+        self._search.decide(
+            which,
+            local,
+            green_s,
+            self._rates.rate,
+            self._rates.rate_of,
+            self._rates.pass_share,
+            queue.astype(f),
+            moving.astype(f),
+            coming_s.astype(f),
+            flow.astype(f),
+            self._expected,
+            open_share.astype(f),
+            room[lane].astype(f),
+            np.full(len(lane), 0.3, dtype=f),
+            allowed,
+            self._plan,
+            self._plan_weight,
+            self._scratch,
+            self._threads,
+            self._choice,
+            self._cost,
+            self._keep_cost,
+        )
+
+    def _room(self, state: TrafficState) -> NDArray[np.float64]:
+        free = np.maximum(self._set.full_share * self._storage - zero_if_unknown(state.queue_veh), 0.0)
+        room = np.bincount(self._from_lane, self._share * free[self._to_lane], minlength=self._network.lanes)
+        return np.asarray(room, dtype=np.float64)
+
+    def _wait(
+        self, state: TrafficState, signals: SignalState, shown: NDArray[np.int32]
+    ) -> None:
+        dt_s = 0.0 if self._last_ms is None else (state.time_ms - self._last_ms) / MS_PER_S
+        self._last_ms = state.time_ms
+        streams = self._streams
+        local = (shown - self._network.junction_stage_ptr[:-1])[streams.junction]
+        width = np.diff(streams.stream_ptr)[streams.junction]
+        cell = streams.rate_ptr[streams.junction] + local * width
+        cell += np.arange(len(streams)) - streams.stream_ptr[streams.junction]
+        served = (self._rates.rate[cell] * self._rates.pass_share[cell] ** 2 >= 0.2) & (
+            signals.coming[streams.junction] < 0
+        )
+        waiting = self._is_lane & (zero_if_unknown(state.queue_veh)[self._lane] >= 1.0)
+        self._unserved_s = np.where(waiting & ~served, self._unserved_s + dt_s, 0.0)
+        red_s = (state.time_ms - signals.group_since_ms[self._walk]) / MS_PER_S
+        red_s = np.where(signals.group_code[self._walk] == RED, red_s, 0.0)
+        self._late_s = np.maximum(self._unserved_s - self._set.max_wait_s, 0.0)
+        self._late_s = np.where(
+            self._is_walk, np.maximum(red_s - self._set.walk_wait_s, 0.0), self._late_s
+        )
+
+    def _allowed(self, local, state, signals) -> NDArray[np.uint8]:
+        """Where a stream is overdue only the stages that serve the most of it are allowed."""
+        network, streams = self._network, self._streams
+        allowed = np.ones(network.stages, dtype=np.uint8)
+        late = np.maximum.reduceat(self._late_s, streams.stream_ptr[:-1])
+        for junction in np.flatnonzero(late > 0.0).tolist():
+            first, last = streams.stream_ptr[junction : junction + 2]
+            a, b = network.junction_stage_ptr[junction : junction + 2]
+            block = slice(streams.rate_ptr[junction], streams.rate_ptr[junction] + (b - a) * (last - first))
+            rate = (self._rates.rate[block] * self._rates.pass_share[block] ** 2).reshape(b - a, -1)
+            value = np.where(rate >= 0.2, self._late_s[first:last], 0.0).sum(axis=1)
+            allowed[a:b] = value >= value.max() - 1e-6
+        return allowed

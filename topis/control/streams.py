@@ -1,0 +1,161 @@
+"""Junctions as streams and stages: the network compiled for `topis._core.rollout`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topis.control.service import (
+    PERMISSIVE_RATE,
+    intergreen_ms,
+    least_green_s,
+    pedestrian_stages,
+)
+from topis.model.lamp import PRIORITY
+from topis.model.network import NOT_MOTOR, PEDESTRIAN, Network
+from topis.units import BASE_SAT_FLOW_VPS, MS_PER_S
+
+#: Streams and stages of a junction are padded to a multiple of this, for vector units.
+PAD = 4
+#: Walkers step off at once when their light turns green.
+WALKER_CAP_PER_S = 10.0
+
+
+@dataclass(frozen=True)
+class Streams:
+    """All streams, junction by junction, padded; arrays as `RolloutSearch` wants them.
+
+    ``lane`` int32[streams]: network lane, -1 for crossings and padding; ``walk``
+    int32[streams]: pedestrian group, -1 otherwise. ``cell_rate``: position of each
+    (stage, stream) in the rate block; see `rates`.
+    """
+
+    stream_ptr: NDArray[np.int32]
+    lane: NDArray[np.int32]
+    walk: NDArray[np.int32]
+    junction: NDArray[np.int32]
+    cap: NDArray[np.float32]
+    rate_ptr: NDArray[np.int32]
+    rate_of_ptr: NDArray[np.int32]
+    wide: NDArray[np.int32]
+    hold_s: NDArray[np.int32]
+    lost_s: NDArray[np.int32]
+    min_green_s: NDArray[np.int32]
+    cells: int
+    cells_of: int
+
+    def __len__(self) -> int:
+        return len(self.lane)
+
+
+def compile_streams(network: Network, startup_s: float) -> Streams:
+    """Streams of every junction; ``startup_s``: green lost as a queue starts."""
+    signalised = np.flatnonzero(
+        (network.conn_group >= 0) & (network.lane_use[network.conn_from_lane] != NOT_MOTOR)
+    )
+    owner = network.group_junction[network.conn_group[signalised]]
+    pair = np.unique(owner.astype(np.int64) * network.lanes + network.conn_from_lane[signalised])
+    lane_owner, lane = pair // max(network.lanes, 1), pair % max(network.lanes, 1)
+    walk = np.flatnonzero(network.group_kind == PEDESTRIAN)
+    walk_owner = network.group_junction[walk]
+    count = np.bincount(lane_owner, minlength=network.junctions) + np.bincount(
+        walk_owner, minlength=network.junctions
+    )
+    padded = -(-np.maximum(count, 1) // PAD) * PAD
+    ptr = np.concatenate(([0], np.cumsum(padded))).astype(np.int32)
+    total = int(ptr[-1])
+    stream_lane = np.full(total, -1, dtype=np.int32)
+    stream_walk = np.full(total, -1, dtype=np.int32)
+    kinds = np.concatenate((lane_owner, walk_owner))
+    order = np.argsort(kinds, kind="stable")
+    within = np.arange(len(kinds)) - np.searchsorted(kinds[order], kinds[order])
+    place = ptr[kinds[order]] + within
+    stream_lane[place] = np.concatenate((lane, np.full(len(walk), -1)))[order]
+    stream_walk[place] = np.concatenate((np.full(len(lane), -1), walk))[order]
+    stages = np.diff(network.junction_stage_ptr)
+    wide = -(-np.maximum(stages, 1) // PAD) * PAD
+    whole_s = intergreen_ms(network) / MS_PER_S
+    lost_s = intergreen_ms(network, vehicles_only=True) / MS_PER_S
+    hold = np.rint(whole_s - lost_s).astype(np.int32)
+    cap = np.where(stream_lane >= 0, BASE_SAT_FLOW_VPS, 0.0)
+    cap[stream_walk >= 0] = WALKER_CAP_PER_S
+    return Streams(
+        stream_ptr=ptr,
+        lane=stream_lane,
+        walk=stream_walk,
+        junction=np.repeat(np.arange(network.junctions, dtype=np.int32), padded),
+        cap=cap.astype(np.float32),
+        rate_ptr=np.concatenate(([0], np.cumsum(padded * stages)[:-1])).astype(np.int32),
+        rate_of_ptr=np.concatenate(([0], np.cumsum(padded * wide)[:-1])).astype(np.int32),
+        wide=wide.astype(np.int32),
+        hold_s=np.ascontiguousarray(hold),
+        lost_s=np.ascontiguousarray(np.rint(lost_s + startup_s).astype(np.int32)),
+        min_green_s=np.ceil(least_green_s(network)).astype(np.int32),
+        cells=int((padded * stages).sum()),
+        cells_of=int((padded * wide).sum()),
+    )
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What each stage does for each stream, in the blocks of `RolloutSearch`."""
+
+    rate: NDArray[np.float32]
+    rate_of: NDArray[np.float32]
+    pass_share: NDArray[np.float32]
+
+
+def stream_rates(
+    network: Network,
+    streams: Streams,
+    conn_rate: NDArray[np.float64] | None = None,
+) -> Rates:
+    """``conn_rate``: as in `topis.control.service.service_table`."""
+    ptr, conn, code = network.conn_stage_code
+    stage = np.repeat(np.arange(network.stages), np.diff(ptr))
+    if conn_rate is None:
+        conn_rate = np.where(code == PRIORITY, 1.0, PERMISSIVE_RATE)
+    of_lane = np.full(network.lanes, -1, dtype=np.int64)
+    of_lane[streams.lane[streams.lane >= 0]] = np.flatnonzero(streams.lane >= 0)
+    stream = of_lane[network.conn_from_lane[conn]]
+    keep = stream >= 0
+    share = network.conn_share[conn].astype(np.float64)
+    cell = _cell(network, streams, stage[keep], stream[keep])
+    served = np.bincount(cell, share[keep], minlength=streams.cells)
+    weighted = np.bincount(cell, (share * conn_rate)[keep], minlength=streams.cells)
+    rate = weighted / np.maximum(served, 1e-9)
+    passing = np.minimum(served, 1.0)
+    passing[passing > 0.999] = 1.0
+    walk_stage, group = pedestrian_stages(network)
+    of_group = np.full(network.groups, -1, dtype=np.int64)
+    of_group[streams.walk[streams.walk >= 0]] = np.flatnonzero(streams.walk >= 0)
+    cell = _cell(network, streams, walk_stage, of_group[group])
+    rate[cell] = passing[cell] = 1.0
+    rate_of = np.zeros(streams.cells_of)
+    for_stage = np.repeat(np.arange(network.stages), np.diff(streams.stream_ptr)[network.stage_junction])
+    junction = network.stage_junction[for_stage]
+    width = np.diff(streams.stream_ptr)[junction]
+    local = for_stage - network.junction_stage_ptr[junction]
+    within = np.arange(streams.cells) - streams.rate_ptr[junction] - local * width
+    # A base policy sees a shared lane at the square of what passes, as max-pressure does.
+    rate_of[streams.rate_of_ptr[junction] + within * streams.wide[junction] + local] = (
+        rate * passing**2
+    )
+    return Rates(
+        rate.astype(np.float32), rate_of.astype(np.float32), passing.astype(np.float32)
+    )
+
+
+def _cell(
+    network: Network, streams: Streams, stage: NDArray[np.integer], stream: NDArray[np.integer]
+) -> NDArray[np.int64]:
+    """Position of (stage, stream) in the rate block."""
+    junction = network.stage_junction[stage]
+    local = stage - network.junction_stage_ptr[junction]
+    width = np.diff(streams.stream_ptr)[junction]
+    return np.asarray(
+        streams.rate_ptr[junction] + local * width + stream - streams.stream_ptr[junction],
+        dtype=np.int64,
+    )
