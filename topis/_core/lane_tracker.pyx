@@ -22,6 +22,8 @@ cdef float FREE_PASS = 1.4
 cdef float FLOW_AVERAGE_S = 240.0
 #: Extra time a stopping vehicle spends moving in a camera's view, averaged over all (s).
 cdef float STOPPING_EXTRA_S = 2.5
+#: From this share of the view that stands the queue may reach beyond it.
+cdef float FULL_VIEW = 0.7
 #: What "no vehicle in sight" is told as (s).
 cdef float LONG_GAP_S = 99.0
 
@@ -32,17 +34,19 @@ cdef class LaneTracker:
     # IN
     cdef const unsigned char[::1] seen_by
     cdef const int[::1] camera_ptr, camera_sensor
-    cdef const float[::1] camera_weight
+    cdef const float[::1] camera_weight, camera_near_s, camera_far_s, view_veh
     cdef const int[::1] stop_sensor, advance_sensor
     cdef const float[::1] between_veh, transit_s, view_s, free_pass_s
     cdef const float[::1] sat_flow_vps, assumed_vps
     # INOUT
     cdef float[::1] queue_veh, vehicles_veh, gap_s, flow_vps
-    cdef float[::1] between, beyond, transit, covered_s, clear_s
+    cdef float[::1] between, beyond, transit, covered_s, clear_s, departed_veh
+    cdef float[:, ::1] coming_vps
     cdef float elapsed_s
 
     def __init__(
-        self, *, seen_by, camera_ptr, camera_sensor, camera_weight, stop_sensor,
+        self, *, seen_by, camera_ptr, camera_sensor, camera_weight, camera_near_s,
+        camera_far_s, view_veh, departed_veh, coming_vps, stop_sensor,
         advance_sensor, between_veh, transit_s, view_s, free_pass_s, sat_flow_vps,
         assumed_vps, queue_veh, vehicles_veh, gap_s, flow_vps, between, beyond, transit,
         covered_s, clear_s,
@@ -51,6 +55,11 @@ cdef class LaneTracker:
         self.camera_ptr = camera_ptr
         self.camera_sensor = camera_sensor
         self.camera_weight = camera_weight
+        self.camera_near_s = camera_near_s
+        self.camera_far_s = camera_far_s
+        self.view_veh = view_veh
+        self.departed_veh = departed_veh
+        self.coming_vps = coming_vps
         self.stop_sensor = stop_sensor
         self.advance_sensor = advance_sensor
         self.between_veh = between_veh
@@ -78,28 +87,35 @@ cdef class LaneTracker:
         """
         cdef int lane
         cdef float gain
+        self.coming_vps[:, :] = 0.0
         self.elapsed_s += dt_s
         gain = dt_s / min(max(self.elapsed_s, 30.0), FLOW_AVERAGE_S)
         with nogil:
             for lane in range(green.shape[0]):
                 if self.seen_by[lane] == CAMERAS:
-                    self.by_camera(lane, reading, gain)
+                    self.by_camera(lane, reading, green[lane], dt_s, gain)
                 elif self.seen_by[lane] == LOOPS:
                     self.by_loops(lane, reading, green[lane], dt_s, gain)
                 else:
                     self.by_assumption(lane, green[lane], dt_s)
 
     cdef int by_camera(
-        self, int lane, const float[:, ::1] reading, float gain,
+        self, int lane, const float[:, ::1] reading, bint green, float dt_s, float gain,
     ) except -1 nogil:
-        cdef float vehicles = 0.0, stopped = 0.0
+        cdef float vehicles = 0.0, stopped = 0.0, moving
         cdef int k, sensor
         for k in range(self.camera_ptr[lane], self.camera_ptr[lane + 1]):
             sensor = self.camera_sensor[k]
             vehicles += self.camera_weight[k] * reading[sensor, 0]
             stopped += self.camera_weight[k] * reading[sensor, 1]
-        self.vehicles_veh[lane] = vehicles
-        self.queue_veh[lane] = stopped
+            self.spread(
+                lane, self.camera_weight[k] * (reading[sensor, 0] - reading[sensor, 1]),
+                self.camera_near_s[k], self.camera_far_s[k],
+            )
+        moving = vehicles - stopped
+        self.departed_veh[lane] = 0.0
+        if green:
+            self.departed_veh[lane] = dt_s * min(self.sat_flow_vps[lane], moving / self.view_s[lane])
         # Mean headway of what moves in view; a standing vehicle wants the green now.
         if stopped > 0.5:
             self.gap_s[lane] = 0.0
@@ -107,11 +123,32 @@ cdef class LaneTracker:
             self.gap_s[lane] = min(self.view_s[lane] / vehicles, LONG_GAP_S)
         else:
             self.gap_s[lane] = LONG_GAP_S
-        # Little's law on the moving vehicles: number in view = flow x time in view.
-        self.flow_vps[lane] += gain * (
-            (vehicles - stopped) / (self.view_s[lane] + STOPPING_EXTRA_S) - self.flow_vps[lane]
-        )
+        if stopped < FULL_VIEW * self.view_veh[lane]:
+            self.beyond[lane] = 0.0
+            # Little's law on the moving vehicles: number in view = flow x time in view.
+            self.flow_vps[lane] += gain * (
+                moving / (self.view_s[lane] + STOPPING_EXTRA_S) - self.flow_vps[lane]
+            )
+        else:
+            # The queue reaches past the view: it grows unseen at the flow known before.
+            self.beyond[lane] = max(
+                0.0, self.beyond[lane] + self.flow_vps[lane] * dt_s - self.departed_veh[lane]
+            )
+        self.queue_veh[lane] = stopped + self.beyond[lane]
+        self.vehicles_veh[lane] = vehicles + self.beyond[lane]
         return 0
+
+    cdef void spread(self, int lane, float vehicles, float near_s, float far_s) noexcept nogil:
+        """Add vehicles on their way, evenly over the times they may reach the stop line."""
+        cdef int t, last = <int>min(far_s + 1.0, <float>self.coming_vps.shape[1])
+        cdef float low, high
+        if vehicles <= 0.0:
+            return
+        for t in range(<int>near_s, last):
+            low = max(near_s, <float>t)
+            high = min(far_s, <float>(t + 1))
+            if high > low:
+                self.coming_vps[lane, t] += vehicles * (high - low) / (far_s - near_s)
 
     cdef int by_loops(
         self, int lane, const float[:, ::1] reading, bint green, float dt_s, float gain,
@@ -125,6 +162,7 @@ cdef class LaneTracker:
         else:
             into = out
             share = stop_share
+        self.departed_veh[lane] = out
         self.covered_s[lane] = self.covered_s[lane] + dt_s if share >= COVERED_SHARE else 0.0
         self.clear_s[lane] = self.clear_s[lane] + dt_s if stop_share <= 0.0 else 0.0
         # While the loop is covered arrivals are hidden and the flow known before stands.
@@ -169,8 +207,10 @@ cdef class LaneTracker:
 
     cdef int by_assumption(self, int lane, bint green, float dt_s) except -1 nogil:
         cdef float queue = self.queue_veh[lane] + self.assumed_vps[lane] * dt_s
+        self.departed_veh[lane] = 0.0
         if green:
-            queue = max(0.0, queue - self.sat_flow_vps[lane] * dt_s)
+            self.departed_veh[lane] = min(queue, self.sat_flow_vps[lane] * dt_s)
+            queue -= self.departed_veh[lane]
         self.queue_veh[lane] = queue
         self.vehicles_veh[lane] = queue
         self.gap_s[lane] = 0.0 if queue > 0.5 else LONG_GAP_S

@@ -28,6 +28,11 @@ cdef struct Table:
     const float* cap
     const float* weight
     const float* refill
+    const int* inner_from
+    const int* inner_to
+    const float* inner_share
+    const float* inner_room
+    int inner
     const int* hold_s
     const int* lost_s
     const int* min_green_s
@@ -35,6 +40,7 @@ cdef struct Table:
     float plan_weight
     float* arrive
     float* joint
+    float* gone
 
 cdef struct Play:
     # A junction in the middle of being played out.
@@ -57,17 +63,21 @@ cdef class RolloutSearch:
     a multiple of 4; ``rate_of_ptr``: start of the [stream, wide] transpose in ``rate_of``.
     ``hold_s`` / ``lost_s`` int32[stages, most]: seconds after the command in which the
     stage that ends still serves, and in which only what both stages serve goes.
+    ``inner_ptr`` int32[junctions + 1]: pairs of streams, ``inner_from`` and ``inner_to``
+    (numbers within the junction), of which the first discharges ``inner_share`` of its
+    traffic into the second, which takes no more than ``inner_room`` vehicles.
     """
 
     cdef const int[::1] stream_ptr, stage_ptr, rate_ptr, rate_of_ptr, wide, min_green_s
     cdef const int[:, ::1] hold_s, lost_s
-    cdef const float[::1] cap, weight, fade
+    cdef const float[::1] cap, weight, fade, inner_share, inner_room
+    cdef const int[::1] inner_ptr, inner_from, inner_to
     cdef int horizon, most_streams, base_every_s
     cdef float stop_s, worth_s, terminal_s, terminal_veh_s
 
     def __init__(
         self, *, stream_ptr, stage_ptr, rate_ptr, rate_of_ptr, wide, min_green_s, hold_s, lost_s,
-        cap, weight, fade, int horizon_s, int base_every_s, float stop_s, float worth_s,
+        cap, weight, fade, inner_ptr, inner_from, inner_to, inner_share, inner_room, int horizon_s, int base_every_s, float stop_s, float worth_s,
         float terminal_s, float terminal_veh_s,
     ):
         cdef int j
@@ -82,6 +92,11 @@ cdef class RolloutSearch:
         self.cap = cap
         self.weight = weight
         self.fade = fade
+        self.inner_ptr = inner_ptr
+        self.inner_from = inner_from
+        self.inner_to = inner_to
+        self.inner_share = inner_share
+        self.inner_room = inner_room
         self.horizon = horizon_s
         self.base_every_s = base_every_s
         self.stop_s = stop_s
@@ -95,13 +110,13 @@ cdef class RolloutSearch:
     @property
     def scratch_size(self):
         """Floats of scratch memory each thread needs."""
-        return self.most_streams * (self.horizon + 1 + 4 * (EXTENSIONS + 1))
+        return self.most_streams * (self.horizon + 2 + 4 * (EXTENSIONS + 1))
 
     def decide(
         self, const int[::1] due, const int[::1] shown, const int[::1] green_s,
         const float[::1] rate, const float[::1] rate_of, const float[::1] pass_share,
-        const float[::1] queue_veh, const float[::1] coming_veh, const float[::1] coming_s,
-        const float[::1] flow_vps, const float[:, ::1] expected, const float[::1] open_share,
+        const float[::1] queue_veh, const int[::1] arrival_of,
+        const float[:, ::1] arrival_vps, const float[::1] steady_vps, const float[::1] open_share,
         const float[::1] room_veh, const float[::1] refill_vps,
         const unsigned char[::1] allowed, const short[:, ::1] plan, const float[::1] plan_weight,
         float[:, ::1] scratch, int threads,
@@ -110,9 +125,9 @@ cdef class RolloutSearch:
         """Search at the junctions ``due``.
 
         IN ``shown`` int32[junctions]: local number of the stage that is green; ``green_s``
-        how long. Per stream: ``queue_veh`` standing, ``coming_veh`` on their way, evenly over
-        the next ``coming_s``, then ``flow_vps``, plus ``expected`` [streams, horizon];
-        ``open_share`` probability that its front is not blocked; ``room_veh`` that the road
+        how long. Per stream: ``queue_veh`` standing; ``arrival_of``: row of ``arrival_vps``
+        [rows, at least horizon] with its arrivals, -1 if none, and ``steady_vps`` that come
+        on top; ``open_share`` probability that its front is not blocked; ``room_veh`` that the road
         behind takes, and ``refill_vps`` at which it gets room. ``allowed`` uint8[stages]:
         whether a stage may be chosen. ``plan`` int16[junctions, horizon]: stage planned, -1
         none; ``plan_weight``: cost of each second off it.
@@ -122,27 +137,28 @@ cdef class RolloutSearch:
         with nogil:
             for k in prange(count, schedule="dynamic", chunksize=8, num_threads=threads):
                 self.junction(
-                    due[k], shown, green_s, rate, rate_of, pass_share, queue_veh, coming_veh, coming_s,
-                    flow_vps, expected, open_share, room_veh, refill_vps, allowed, plan,
+                    due[k], shown, green_s, rate, rate_of, pass_share, queue_veh, arrival_of,
+                    arrival_vps, steady_vps, open_share, room_veh, refill_vps, allowed, plan,
                     plan_weight, &scratch[threadid(), 0], choice, cost, keep_cost,
                 )
 
     cdef int junction(
         self, int j, const int[::1] shown, const int[::1] green_s,
         const float[::1] rate, const float[::1] rate_of, const float[::1] pass_share,
-        const float[::1] queue_veh, const float[::1] coming_veh, const float[::1] coming_s,
-        const float[::1] flow_vps, const float[:, ::1] expected, const float[::1] open_share,
+        const float[::1] queue_veh, const int[::1] arrival_of,
+        const float[:, ::1] arrival_vps, const float[::1] steady_vps, const float[::1] open_share,
         const float[::1] room_veh, const float[::1] refill_vps,
         const unsigned char[::1] allowed, const short[:, ::1] plan, const float[::1] plan_weight,
         float* scratch, int[::1] choice, float[::1] cost, float[::1] keep_cost,
     ) except -1 nogil:
         cdef int first = self.stream_ptr[j], stage0 = self.stage_ptr[j]
-        cdef int n = self.stream_ptr[j + 1] - first, i, t, x, s, best = shown[j]
-        cdef float value, least, before
+        cdef int n = self.stream_ptr[j + 1] - first, i, t, x, s, source, best = shown[j]
+        cdef float value, least
         cdef Table table
         cdef Play play
         cdef float* saved = scratch + n * (self.horizon + 1)
         cdef float* work = saved + 4 * n * EXTENSIONS
+        cdef int inner0 = self.inner_ptr[j]
         table.streams = n
         table.stages = self.stage_ptr[j + 1] - stage0
         table.wide = self.wide[j]
@@ -156,16 +172,22 @@ cdef class RolloutSearch:
         table.hold_s = &self.hold_s[stage0, 0]
         table.lost_s = &self.lost_s[stage0, 0]
         table.min_green_s = &self.min_green_s[stage0]
+        table.inner = self.inner_ptr[j + 1] - inner0
+        table.inner_from = &self.inner_from[inner0]
+        table.inner_to = &self.inner_to[inner0]
+        table.inner_share = &self.inner_share[inner0]
+        table.inner_room = &self.inner_room[inner0]
         table.plan = &plan[j, 0]
         table.plan_weight = plan_weight[j]
         table.arrive = scratch
         table.joint = scratch + n * self.horizon
+        table.gone = work + 4 * n
         for i in range(n):
-            before = coming_veh[first + i] / coming_s[first + i]
+            source = arrival_of[first + i]
             for t in range(self.horizon):
-                table.arrive[t * n + i] = expected[first + i, t] + (
-                    before if t < coming_s[first + i] else flow_vps[first + i]
-                )
+                table.arrive[t * n + i] = steady_vps[first + i]
+                if source >= 0:
+                    table.arrive[t * n + i] += arrival_vps[source, t]
         # Going on with the shown stage is played once; each extension starts from a copy.
         play.queue = work
         play.open = work + n
@@ -239,7 +261,8 @@ cdef class RolloutSearch:
 
     cdef void step(self, const Table* table, Play* play) noexcept nogil:
         """One second: arrivals, discharge, cost."""
-        cdef int i, n = table.streams
+        cdef int i, k, n = table.streams
+        cdef float* gone = table.gone
         cdef float x, d, stopped
         cdef float stop_s = self.stop_s, fade = self.fade[play.now_s]
         cdef const float* r
@@ -257,6 +280,12 @@ cdef class RolloutSearch:
             r = table.joint
         else:
             r = table.rate + play.stage * n
+        for k in range(table.inner):
+            # What stands inside a joined junction leaves little room behind the outer stop line.
+            i = table.inner_from[k]
+            x = table.inner_room[k] - queue[table.inner_to[k]]
+            x = x if x > 0.0 else 0.0
+            room[i] = x if x < room[i] else room[i]
         for i in range(n):
             x = queue[i] + a[i]
             d = cap[i] * r[i] * open_[i]
@@ -268,6 +297,9 @@ cdef class RolloutSearch:
             stopped = 1.0 if x > 1.0 else x
             cost[i] = cost[i] + fade * w[i] * (x + stop_s * a[i] * stopped)
             queue[i] = x
+            gone[i] = d
+        for k in range(table.inner):
+            queue[table.inner_to[k]] += table.inner_share[k] * gone[table.inner_from[k]]
         if table.plan_weight > 0.0 and table.plan[play.now_s] >= 0:
             if (play.next_stage if play.next_stage >= 0 else play.stage) != table.plan[play.now_s]:
                 play.charged += fade * table.plan_weight

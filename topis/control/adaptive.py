@@ -27,7 +27,7 @@ class AdaptiveSettings:
     """One set everywhere; see docs/control.md for how they were chosen."""
 
     interval_s: float = setting(2.0, 1, 30, "time between two decisions at a junction")
-    horizon_s: float = setting(60.0, 20, 180, "how far ahead each choice is played out")
+    horizon_s: float = setting(60.0, 20, 90, "how far ahead each choice is played out")
     stop_s: float = setting(3.0, 0, 60, "what one stop costs in seconds of delay")
     worth_s: float = setting(15.0, 1, 120, "base policy: a change is weighed over this time")
     base_every_s: float = setting(4.0, 1, 30, "base policy: time between two choices")
@@ -68,6 +68,11 @@ class Adaptive:
             cap=streams.cap,
             weight=weight.astype(np.float32),
             fade=np.exp(-np.arange(self._horizon) / s.fade_s).astype(np.float32),
+            inner_ptr=streams.inner_ptr,
+            inner_from=streams.inner_from,
+            inner_to=streams.inner_to,
+            inner_share=streams.inner_share,
+            inner_room=streams.inner_room,
             horizon_s=self._horizon,
             base_every_s=int(s.base_every_s),
             stop_s=s.stop_s,
@@ -82,7 +87,9 @@ class Adaptive:
         self._lane = np.where(self._is_lane, streams.lane, 0)
         self._walk = np.where(streams.walk >= 0, streams.walk, 0)
         self._is_walk = streams.walk >= 0
-        self._expected = np.zeros((count, self._horizon), dtype=np.float32)
+        number = np.full(network.lanes, -1, dtype=np.int32)
+        number[network.approach_lanes] = np.arange(len(network.approach_lanes))
+        self._arrival_of = np.where(self._is_lane, number[self._lane], -1).astype(np.int32)
         self._plan = np.full((network.junctions, self._horizon), -1, dtype=np.int16)
         self._plan_weight = np.zeros(network.junctions, dtype=np.float32)
         self._choice = np.zeros(network.junctions, dtype=np.int32)
@@ -91,8 +98,6 @@ class Adaptive:
         self._target = np.full(network.junctions, -1, dtype=np.int32)
         self._unserved_s = np.zeros(count, dtype=np.float32)
         self._last_ms: int | None = None
-        speed = network.link_speed_mps[network.lane_link]
-        self._free_s_per_veh = JAM_SPACING_M / np.maximum(speed, 1.0)
         sig = np.flatnonzero(network.conn_group >= 0)
         self._from_lane, self._to_lane = network.conn_from_lane[sig], network.conn_to_lane[sig]
         self._share = network.conn_share[sig].astype(np.float64)
@@ -174,12 +179,7 @@ class Adaptive:
         red_s = (state.time_ms - signals.group_since_ms[self._walk]) / MS_PER_S
         red_s = np.where(signals.group_code[self._walk] == RED, red_s, 0.0)
         queue = np.where(self._is_lane, standing[lane], np.where(self._is_walk, walkers * red_s, 0))
-        moving = np.where(self._is_lane, (vehicles_l - standing)[lane], 0.0)
-        view_s = zero_if_unknown(state.view_veh) * self._free_s_per_veh
-        coming_s = np.maximum(view_s[lane], 1.0)
-        flow = np.where(
-            self._is_lane, zero_if_unknown(state.flow_vps)[lane], np.where(self._is_walk, walkers, 0)
-        )
+        steady = np.where(self._is_walk, walkers, 0.0)
         shown_cell = (
             self._streams.rate_ptr[self._streams.junction]
             + local[self._streams.junction]
@@ -200,10 +200,9 @@ class Adaptive:
             self._rates.rate_of,
             self._rates.pass_share,
             queue.astype(f),
-            moving.astype(f),
-            coming_s.astype(f),
-            flow.astype(f),
-            self._expected,
+            self._arrival_of,
+            state.arrival_vps,
+            steady.astype(f),
             open_share.astype(f),
             room[lane].astype(f),
             np.full(len(lane), 0.3, dtype=f),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,10 @@ from topis.control.service import (
     least_green_s,
     pedestrian_stages,
 )
+from topis.model.corridor import link_ahead, next_approach
 from topis.model.lamp import PRIORITY
 from topis.model.network import NOT_MOTOR, PEDESTRIAN, Network
-from topis.units import BASE_SAT_FLOW_VPS, MS_PER_S
+from topis.units import BASE_SAT_FLOW_VPS, JAM_SPACING_M, MS_PER_S
 
 #: Streams and stages of a junction are padded to a multiple of this, for vector units.
 PAD = 4
@@ -43,6 +45,11 @@ class Streams:
     hold_s: NDArray[np.int32]
     lost_s: NDArray[np.int32]
     min_green_s: NDArray[np.int32]
+    inner_ptr: NDArray[np.int32]
+    inner_from: NDArray[np.int32]
+    inner_to: NDArray[np.int32]
+    inner_share: NDArray[np.float32]
+    inner_room: NDArray[np.float32]
     cells: int
     cells_of: int
 
@@ -93,9 +100,46 @@ def compile_streams(network: Network, startup_s: float) -> Streams:
         hold_s=np.ascontiguousarray(hold),
         lost_s=np.ascontiguousarray(np.rint(lost_s + startup_s).astype(np.int32)),
         min_green_s=np.ceil(least_green_s(network)).astype(np.int32),
+        **_inner_feeds(network, ptr, stream_lane),
         cells=int((padded * stages).sum()),
         cells_of=int((padded * wide).sum()),
     )
+
+
+def _inner_feeds(
+    network: Network, stream_ptr: NDArray[np.int32], stream_lane: NDArray[np.int32]
+) -> dict[str, NDArray[Any]]:
+    """Streams of joined junctions that discharge into others of the same junction."""
+    ahead = link_ahead(network)
+    of_lane = np.full(network.lanes, -1, dtype=np.int64)
+    of_lane[stream_lane[stream_lane >= 0]] = np.flatnonzero(stream_lane >= 0)
+    rows = []
+    for conn in np.flatnonzero(network.conn_group >= 0).tolist():
+        junction = int(network.group_junction[network.conn_group[conn]])
+        source, lane = int(of_lane[network.conn_from_lane[conn]]), int(network.conn_to_lane[conn])
+        if source < 0:
+            continue
+        if network.is_approach_lane[lane]:
+            targets, travel_s = [lane], 0.0
+        else:
+            targets, travel_s = next_approach(network, ahead, int(network.lane_link[lane]))
+        for target in targets:
+            if network.link_junction[network.lane_link[target]] != junction:
+                continue
+            room_veh = max(1.0, float(network.lane_length_m[target]) / JAM_SPACING_M)
+            share = float(network.conn_share[conn]) / len(targets)
+            first = int(stream_ptr[junction])
+            rows.append((junction, source - first, int(of_lane[target]) - first, share, room_veh))
+    rows.sort()
+    junction_of = np.array([r[0] for r in rows], dtype=np.int32)
+    return {
+        "inner_ptr": np.searchsorted(junction_of, np.arange(network.junctions + 1)).astype(np.int32),
+        # One entry more than needed: a kernel may take the address of the end.
+        "inner_from": np.array([r[1] for r in rows] + [0], dtype=np.int32),
+        "inner_to": np.array([r[2] for r in rows] + [0], dtype=np.int32),
+        "inner_share": np.array([r[3] for r in rows] + [0], dtype=np.float32),
+        "inner_room": np.array([r[4] for r in rows] + [0], dtype=np.float32),
+    }
 
 
 @dataclass(frozen=True)

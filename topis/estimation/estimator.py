@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topis._core.lane_tracker import LaneTracker
+from topis.estimation.arrivals import forecast_arrivals
 from topis.model.network import Network
 from topis.model.observation import CAMERA, LOOP_ADVANCE, LOOP_STOP_LINE, Observation, SensorTable
-from topis.model.state import TrafficState, zero_if_unknown
+from topis.model.state import HORIZON_S, TrafficState, zero_if_unknown
 from topis.units import BASE_SAT_FLOW_VPS, JAM_SPACING_M, MS_PER_S
 
 UNSEEN, LOOPS, CAMERAS = 0, 1, 2
@@ -20,6 +21,8 @@ UNSEEN, LOOPS, CAMERAS = 0, 1, 2
 ASSUMED_SATURATION = 0.6
 #: Length of road a vehicle covers a point loop for (m).
 VEHICLE_LENGTH_M = 5.0
+#: Vehicles in a camera's view are placed in time up to this far ahead (s).
+COMING_S = 30
 
 
 class Estimator:
@@ -57,12 +60,24 @@ class Estimator:
         self._gap = np.full(count, 99.0, dtype=np.float32)
         view = np.where(seen_by == CAMERAS, view_m, length_m) / JAM_SPACING_M
         self._view_veh = np.maximum(view, 1.0).astype(np.float32)
+        self._departed = np.zeros(count, np.float32)
+        self._coming_vps = np.zeros((count, COMING_S), np.float32)
+        of_camera = np.repeat(np.arange(count), np.diff(cameras[0]))
+        near_m = sensors.distance_m[cameras[1]]
+        far_m = near_m + sensors.end_m[cameras[1]] - sensors.start_m[cameras[1]]
+        near_s = (near_m / np.maximum(speed_mps[of_camera], 1.0)).astype(np.float32)
+        far_s = (far_m / np.maximum(speed_mps[of_camera], 1.0)).astype(np.float32)
         confidence = np.array([0.1, 0.8, 0.95], dtype=np.float32)[seen_by]
         self._tracker = LaneTracker(
             seen_by=self._seen_by,
             camera_ptr=cameras[0],
             camera_sensor=cameras[1],
             camera_weight=cameras[2],
+            camera_near_s=near_s,
+            camera_far_s=np.maximum(far_s, near_s + np.float32(0.5)),
+            view_veh=self._view_veh,
+            departed_veh=self._departed,
+            coming_vps=self._coming_vps,
             stop_sensor=stop,
             advance_sensor=advance,
             between_veh=floats(between_m / JAM_SPACING_M + 0.5),
@@ -83,6 +98,13 @@ class Estimator:
             covered_s=floats(0.0).copy(),
             clear_s=floats(0.0).copy(),
         )
+        seen_s = np.where(
+            seen_by == CAMERAS,
+            np.minimum(view_m / np.maximum(speed_mps, 1.0), COMING_S),
+            np.where((seen_by == LOOPS) & (advance >= 0), between_m / np.maximum(speed_mps, 1), 0.0),
+        )
+        self.arrival_vps = np.zeros((count, HORIZON_S), np.float32)
+        self._forecast = forecast_arrivals(network, seen_s.astype(np.float32))
         self._confidence = self._spread(confidence, 0.0)
         self._view = self._spread(self._view_veh, np.nan)
         self._lane_groups = _lane_groups(network, self.lanes)
@@ -102,8 +124,12 @@ class Estimator:
         # A dead sensor reads NaN; the lanes it leaves unseen were compiled so.
         self._tracker.update(zero_if_unknown(observation.reading), green, dt_s)
         self._take_probes(observation)
+        self._forecast.update(
+            now_ms // MS_PER_S, self._departed, self._flow, self._coming_vps, self.arrival_vps
+        )
         return TrafficState(
             time_ms=now_ms,
+            arrival_vps=self.arrival_vps.copy(),
             queue_veh=self._spread(self._queue, np.nan),
             vehicles_veh=self._spread(self._vehicles, np.nan),
             view_veh=self._view,

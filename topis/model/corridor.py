@@ -14,6 +14,8 @@ from topis.model.network import STRAIGHT, TURNAROUND, Network
 #: A corridor of more links than this is cut: a picture of it could not be read.
 MOST_LINKS = 60
 MOST_STOP_LINES = 12
+#: Signals further upstream than this tell nothing: platoons have dispersed (s).
+MOST_TRAVEL_S = 90.0
 
 
 @dataclass(frozen=True)
@@ -131,3 +133,25 @@ def _heads(network: Network, link: int, onward: int) -> list[int]:
     groups = np.unique(network.conn_group[conns[wanted]])
     first, last = network.junction_head_ptr[junction : junction + 2]
     return np.flatnonzero(np.isin(network.head_group[first:last], groups)).tolist()
+
+
+def next_approach(
+    network: Network, ahead: NDArray[np.int32], link: int
+) -> tuple[list[int], float]:
+    """Lanes of the next signalised approach straight on, and free travel time to its stop line (s).
+
+    ``ahead``: from `link_ahead`; the way starts at the start of ``link``. No lanes if there
+    is no signal within `MOST_TRAVEL_S`.
+    """
+    signalised = network.is_approach_lane
+    travel_s = 0.0
+    for _ in range(MOST_LINKS):
+        if link < 0 or travel_s > MOST_TRAVEL_S:
+            break
+        travel_s += float(network.link_length_m[link]) / float(network.link_speed_mps[link])
+        lanes = range(network.link_lane_ptr[link], network.link_lane_ptr[link + 1])
+        found = [lane for lane in lanes if signalised[lane]]
+        if found:
+            return found, travel_s
+        link = int(ahead[link])
+    return [], 0.0

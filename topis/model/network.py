@@ -188,11 +188,16 @@ class Network:
         )
 
     @functools.cached_property
-    def approach_lanes(self) -> I4:
-        """Motor-traffic lanes that a signal controls, ascending, int32[n]."""
+    def is_approach_lane(self) -> NDArray[np.bool_]:
+        """Whether a signal controls the motor traffic of each lane, bool[lanes]."""
         signalised = np.zeros(self.lanes, dtype=bool)
         signalised[self.conn_from_lane[self.conn_group >= 0]] = True
-        return np.flatnonzero(signalised & (self.lane_use != NOT_MOTOR)).astype(np.int32)
+        return signalised & (self.lane_use != NOT_MOTOR)
+
+    @functools.cached_property
+    def approach_lanes(self) -> I4:
+        """Motor-traffic lanes that a signal controls, ascending, int32[n]."""
+        return np.flatnonzero(self.is_approach_lane).astype(np.int32)
 
     @functools.cached_property
     def conn_stage_code(self) -> tuple[I4, I4, U1]:

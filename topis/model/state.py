@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 F4 = NDArray[np.float32]
 
+#: How far ahead arrivals are forecast (s).
+HORIZON_S = 90
+
 
 def zero_if_unknown(values: F4) -> F4:
     """Values with zero for NaN: what is not known to be there is not counted."""
@@ -23,7 +26,9 @@ class TrafficState:
     vehicles the sensors attribute to the approach (queue included). ``view_veh``: how
     many would fit in the stretch that is seen. ``gap_s``: time since a vehicle was last
     seen that wants this green (loops), or mean headway in view (cameras). ``flow_vps``:
-    arrivals, smoothed over some minutes. ``confidence``: 1 seen by a working sensor, 0 assumed.
+    arrivals, smoothed over some minutes. ``arrival_vps`` float32[approach lanes,
+    `HORIZON_S`]: vehicles expected at the stop line in each of the next seconds, if nothing
+    held them up, beyond those that stand. ``confidence``: 1 seen by a working sensor, 0 assumed.
     """
 
     time_ms: int
@@ -32,6 +37,7 @@ class TrafficState:
     view_veh: F4
     gap_s: F4
     flow_vps: F4
+    arrival_vps: F4
     confidence: F4
 
 

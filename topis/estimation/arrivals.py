@@ -1,0 +1,59 @@
+"""From which stop lines the traffic of each approach comes, compiled for the forecast."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topis._core.arrivals import ArrivalForecast
+from topis.model.corridor import link_ahead, next_approach
+from topis.model.network import Network
+
+#: Time a vehicle needs longer than at free speed: pulling away and crossing the junction (s).
+START_S = 3.0
+RING_S = 128
+
+
+def forecast_arrivals(network: Network, seen_s: NDArray[np.float32]) -> ArrivalForecast:
+    """A forecast for the approach lanes; ``seen_s``: how far ahead their sensors see."""
+    lanes = network.approach_lanes
+    number = np.full(network.lanes, -1, dtype=np.int32)
+    number[lanes] = np.arange(len(lanes))
+    ahead = link_ahead(network)
+    lanes_of_link: dict[int, tuple[list[int], float]] = {}
+    rows: list[tuple[int, int, float, int]] = []
+    internal = np.zeros(len(lanes), dtype=np.uint8)
+    fed_s = np.zeros(len(lanes), dtype=np.int32)
+    for conn in np.flatnonzero(network.conn_group >= 0).tolist():
+        source = int(number[network.conn_from_lane[conn]])
+        if source < 0:
+            continue
+        own = int(network.group_junction[network.conn_group[conn]])
+        first = int(network.lane_link[network.conn_to_lane[conn]])
+        if first not in lanes_of_link:
+            lanes_of_link[first] = next_approach(network, ahead, first)
+        targets, travel_s = lanes_of_link[first]
+        if not targets:
+            continue
+        step = int(round(travel_s + START_S))
+        for target in targets:
+            to = int(number[target])
+            if network.link_junction[network.lane_link[target]] == own:
+                internal[to] = True  # the junction's own search knows of these
+                continue
+            share = float(network.conn_share[conn]) / len(targets)
+            rows.append((source, to, share, step))
+            fed_s[to] = min(fed_s[to] or step, step)
+    rows.sort()
+    source = np.array([r[0] for r in rows], dtype=np.int32)
+    return ArrivalForecast(
+        feed_ptr=np.searchsorted(source, np.arange(len(lanes) + 1)).astype(np.int32),
+        feed_to=np.array([r[1] for r in rows], dtype=np.int32),
+        feed_share=np.array([r[2] for r in rows], dtype=np.float32),
+        feed_s=np.array([r[3] for r in rows], dtype=np.int32),
+        seen_s=seen_s,
+        internal=internal,
+        fed_s=fed_s,
+        ring=np.zeros((len(lanes), RING_S), dtype=np.float32),
+        fed_vps=np.zeros(len(lanes), dtype=np.float32),
+    )
