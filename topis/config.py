@@ -30,6 +30,9 @@ class SensingLayout:
     name: str = "custom"
     camera_junction_share: float = setting(0.0, 0, 1, "share of junctions with cameras")
     camera_view_m: float = setting(100.0, 10, 500, "how far back from the stop line a camera sees")
+    camera_zone_m: float = setting(
+        0.0, 0, 500, "a camera counts in stretches of this length; 0: its whole view at once"
+    )
     camera_missed_share: float = setting(0.05, 0, 0.9, "share of vehicles a camera misses")
     loop_approach_share: float = setting(
         1.0, 0, 1, "share of the approaches with loops, at junctions without cameras"
@@ -52,6 +55,7 @@ LAYOUTS = {
             "ideal",
             camera_junction_share=1.0,
             camera_view_m=200.0,
+            camera_zone_m=25.0,
             camera_missed_share=0.0,
             research_only=True,
         ),

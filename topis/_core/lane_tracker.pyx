@@ -24,6 +24,11 @@ cdef float FLOW_AVERAGE_S = 240.0
 cdef float STOPPING_EXTRA_S = 2.5
 #: From this share of the view that stands the queue may reach beyond it.
 cdef float FULL_VIEW = 0.7
+#: A queue has begun to move this long after green; one that does not for as long is blocked (s).
+cdef float STARTED_S = 4.0
+#: Time in which a blocked lane is believed to be so, and in which that is forgotten at red (s).
+cdef float BELIEVE_S = 5.0
+cdef float FORGET_S = 60.0
 #: What "no vehicle in sight" is told as (s).
 cdef float LONG_GAP_S = 99.0
 
@@ -41,12 +46,15 @@ cdef class LaneTracker:
     # INOUT
     cdef float[::1] queue_veh, vehicles_veh, gap_s, flow_vps
     cdef float[::1] between, beyond, transit, covered_s, clear_s, departed_veh
+    cdef float[::1] green_s, idle_s, flowing
+    cdef const float[::1] most_beyond_veh
     cdef float[:, ::1] coming_vps
     cdef float elapsed_s
 
     def __init__(
         self, *, seen_by, camera_ptr, camera_sensor, camera_weight, camera_near_s,
-        camera_far_s, view_veh, departed_veh, coming_vps, stop_sensor,
+        camera_far_s, view_veh, departed_veh, coming_vps,
+        green_s, idle_s, flowing, most_beyond_veh, stop_sensor,
         advance_sensor, between_veh, transit_s, view_s, free_pass_s, sat_flow_vps,
         assumed_vps, queue_veh, vehicles_veh, gap_s, flow_vps, between, beyond, transit,
         covered_s, clear_s,
@@ -59,6 +67,10 @@ cdef class LaneTracker:
         self.camera_far_s = camera_far_s
         self.view_veh = view_veh
         self.departed_veh = departed_veh
+        self.green_s = green_s
+        self.idle_s = idle_s
+        self.flowing = flowing
+        self.most_beyond_veh = most_beyond_veh
         self.coming_vps = coming_vps
         self.stop_sensor = stop_sensor
         self.advance_sensor = advance_sensor
@@ -113,9 +125,15 @@ cdef class LaneTracker:
                 self.camera_near_s[k], self.camera_far_s[k],
             )
         moving = vehicles - stopped
-        self.departed_veh[lane] = 0.0
-        if green:
-            self.departed_veh[lane] = dt_s * min(self.sat_flow_vps[lane], moving / self.view_s[lane])
+        if self.stop_sensor[lane] >= 0:
+            self.departed_veh[lane] = reading[self.stop_sensor[lane], 0]
+            self.watch_flow(lane, stopped >= 1.0, green, dt_s)
+        else:
+            self.departed_veh[lane] = 0.0
+            if green:
+                self.departed_veh[lane] = dt_s * min(
+                    self.sat_flow_vps[lane], moving / self.view_s[lane]
+                )
         # Mean headway of what moves in view; a standing vehicle wants the green now.
         if stopped > 0.5:
             self.gap_s[lane] = 0.0
@@ -134,9 +152,23 @@ cdef class LaneTracker:
             self.beyond[lane] = max(
                 0.0, self.beyond[lane] + self.flow_vps[lane] * dt_s - self.departed_veh[lane]
             )
+            self.beyond[lane] = min(self.beyond[lane], self.most_beyond_veh[lane])
         self.queue_veh[lane] = stopped + self.beyond[lane]
         self.vehicles_veh[lane] = vehicles + self.beyond[lane]
         return 0
+
+    cdef void watch_flow(self, int lane, bint waiting, bint green, float dt_s) noexcept nogil:
+        """Whether those who wait get away when it is green: 1 they do, 0 something blocks them."""
+        cdef float moves
+        self.green_s[lane] = self.green_s[lane] + dt_s if green else 0.0
+        self.idle_s[lane] = (
+            0.0 if self.departed_veh[lane] > 0.0 or not green else self.idle_s[lane] + dt_s
+        )
+        if not green:
+            self.flowing[lane] += dt_s / FORGET_S * (1.0 - self.flowing[lane])
+        elif self.green_s[lane] >= STARTED_S:
+            moves = 0.0 if waiting and self.idle_s[lane] >= STARTED_S else 1.0
+            self.flowing[lane] += min(dt_s / BELIEVE_S, 1.0) * (moves - self.flowing[lane])
 
     cdef void spread(self, int lane, float vehicles, float near_s, float far_s) noexcept nogil:
         """Add vehicles on their way, evenly over the times they may reach the stop line."""
@@ -194,6 +226,8 @@ cdef class LaneTracker:
                 # Who passes at road speed was not standing behind: the queue is nearly over.
                 self.beyond[lane] *= 0.5
             self.beyond[lane] = max(self.beyond[lane], 0.0)
+        self.beyond[lane] = min(self.beyond[lane], self.most_beyond_veh[lane])
+        self.watch_flow(lane, self.between[lane] >= 1.0 and stop_share > 0.0, green, dt_s)
         self.queue_veh[lane] = self.between[lane] + self.beyond[lane]
         # What stands beyond the loops is a guess that grows: only so much of it is vouched for.
         self.vehicles_veh[lane] = min(

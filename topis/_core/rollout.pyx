@@ -70,14 +70,14 @@ cdef class RolloutSearch:
 
     cdef const int[::1] stream_ptr, stage_ptr, rate_ptr, rate_of_ptr, wide, min_green_s
     cdef const int[:, ::1] hold_s, lost_s
-    cdef const float[::1] cap, weight, fade, inner_share, inner_room
+    cdef const float[::1] weight, fade, inner_share, inner_room
     cdef const int[::1] inner_ptr, inner_from, inner_to
     cdef int horizon, most_streams, base_every_s
     cdef float stop_s, worth_s, terminal_s, terminal_veh_s
 
     def __init__(
         self, *, stream_ptr, stage_ptr, rate_ptr, rate_of_ptr, wide, min_green_s, hold_s, lost_s,
-        cap, weight, fade, inner_ptr, inner_from, inner_to, inner_share, inner_room, int horizon_s, int base_every_s, float stop_s, float worth_s,
+        weight, fade, inner_ptr, inner_from, inner_to, inner_share, inner_room, int horizon_s, int base_every_s, float stop_s, float worth_s,
         float terminal_s, float terminal_veh_s,
     ):
         cdef int j
@@ -89,7 +89,6 @@ cdef class RolloutSearch:
         self.min_green_s = min_green_s
         self.hold_s = hold_s
         self.lost_s = lost_s
-        self.cap = cap
         self.weight = weight
         self.fade = fade
         self.inner_ptr = inner_ptr
@@ -115,7 +114,7 @@ cdef class RolloutSearch:
     def decide(
         self, const int[::1] due, const int[::1] shown, const int[::1] green_s,
         const float[::1] rate, const float[::1] rate_of, const float[::1] pass_share,
-        const float[::1] queue_veh, const int[::1] arrival_of,
+        const float[::1] cap_vps, const float[::1] queue_veh, const int[::1] arrival_of,
         const float[:, ::1] arrival_vps, const float[::1] steady_vps, const float[::1] open_share,
         const float[::1] room_veh, const float[::1] refill_vps,
         const unsigned char[::1] allowed, const short[:, ::1] plan, const float[::1] plan_weight,
@@ -125,7 +124,8 @@ cdef class RolloutSearch:
         """Search at the junctions ``due``.
 
         IN ``shown`` int32[junctions]: local number of the stage that is green; ``green_s``
-        how long. Per stream: ``queue_veh`` standing; ``arrival_of``: row of ``arrival_vps``
+        how long. Per stream: ``cap_vps`` its saturation flow;
+        ``queue_veh`` standing; ``arrival_of``: row of ``arrival_vps``
         [rows, at least horizon] with its arrivals, -1 if none, and ``steady_vps`` that come
         on top; ``open_share`` probability that its front is not blocked; ``room_veh`` that the road
         behind takes, and ``refill_vps`` at which it gets room. ``allowed`` uint8[stages]:
@@ -137,7 +137,7 @@ cdef class RolloutSearch:
         with nogil:
             for k in prange(count, schedule="dynamic", chunksize=8, num_threads=threads):
                 self.junction(
-                    due[k], shown, green_s, rate, rate_of, pass_share, queue_veh, arrival_of,
+                    due[k], shown, green_s, rate, rate_of, pass_share, cap_vps, queue_veh, arrival_of,
                     arrival_vps, steady_vps, open_share, room_veh, refill_vps, allowed, plan,
                     plan_weight, &scratch[threadid(), 0], choice, cost, keep_cost,
                 )
@@ -145,7 +145,7 @@ cdef class RolloutSearch:
     cdef int junction(
         self, int j, const int[::1] shown, const int[::1] green_s,
         const float[::1] rate, const float[::1] rate_of, const float[::1] pass_share,
-        const float[::1] queue_veh, const int[::1] arrival_of,
+        const float[::1] cap_vps, const float[::1] queue_veh, const int[::1] arrival_of,
         const float[:, ::1] arrival_vps, const float[::1] steady_vps, const float[::1] open_share,
         const float[::1] room_veh, const float[::1] refill_vps,
         const unsigned char[::1] allowed, const short[:, ::1] plan, const float[::1] plan_weight,
@@ -166,7 +166,7 @@ cdef class RolloutSearch:
         table.rate = &rate[self.rate_ptr[j]]
         table.rate_of = &rate_of[self.rate_of_ptr[j]]
         table.pass_share = &pass_share[self.rate_ptr[j]]
-        table.cap = &self.cap[first]
+        table.cap = &cap_vps[first]
         table.weight = &self.weight[first]
         table.refill = &refill_vps[first]
         table.hold_s = &self.hold_s[stage0, 0]

@@ -65,7 +65,6 @@ class Adaptive:
             min_green_s=streams.min_green_s,
             hold_s=streams.hold_s,
             lost_s=streams.lost_s,
-            cap=streams.cap,
             weight=weight.astype(np.float32),
             fade=np.exp(-np.arange(self._horizon) / s.fade_s).astype(np.float32),
             inner_ptr=streams.inner_ptr,
@@ -180,6 +179,8 @@ class Adaptive:
         red_s = np.where(signals.group_code[self._walk] == RED, red_s, 0.0)
         queue = np.where(self._is_lane, standing[lane], np.where(self._is_walk, walkers * red_s, 0))
         steady = np.where(self._is_walk, walkers, 0.0)
+        streams = self._streams
+        flowing = np.where(self._is_lane, np.maximum(state.flowing[lane], 0.05), 1.0)
         shown_cell = (
             self._streams.rate_ptr[self._streams.junction]
             + local[self._streams.junction]
@@ -199,6 +200,7 @@ class Adaptive:
             self._rates.rate,
             self._rates.rate_of,
             self._rates.pass_share,
+            (streams.cap * flowing).astype(f),
             queue.astype(f),
             self._arrival_of,
             state.arrival_vps,

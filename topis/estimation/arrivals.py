@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from topis._core.arrivals import ArrivalForecast
 from topis.model.corridor import link_ahead, next_approach
 from topis.model.network import Network
+from topis.units import JAM_SPACING_M
 
 #: Time a vehicle needs longer than at free speed: pulling away and crossing the junction (s).
 START_S = 3.0
@@ -57,3 +58,37 @@ def forecast_arrivals(network: Network, seen_s: NDArray[np.float32]) -> ArrivalF
         ring=np.zeros((len(lanes), RING_S), dtype=np.float32),
         fed_vps=np.zeros(len(lanes), dtype=np.float32),
     )
+
+
+#: Where no signal bounds a queue upstream, it is taken to reach no further than this (veh).
+MOST_BEYOND_VEH = 60.0
+
+
+def beyond_storage_veh(network: Network) -> NDArray[np.float32]:
+    """Vehicles that can stand before each approach lane, up to the signal before, float32[lanes].
+
+    0 inside joined junctions: the lanes before are approaches too, and have their own queues.
+    """
+    into = np.bincount(network.conn_to_lane, minlength=network.lanes)
+    before = np.full(network.lanes, -1, dtype=np.int64)
+    before[network.conn_to_lane] = network.conn_from_lane
+    storage = np.zeros(len(network.approach_lanes), dtype=np.float32)
+    junction = network.link_junction[network.lane_link]
+    for number, lane in enumerate(network.approach_lanes.tolist()):
+        veh, here = float(network.lane_length_m[lane]) / JAM_SPACING_M, lane
+        seen = {lane}
+        while True:
+            if into[here] == 0:
+                veh = MOST_BEYOND_VEH
+                break
+            here = int(before[here])
+            if here in seen:
+                break
+            if network.is_approach_lane[here]:
+                if junction[here] == junction[lane]:
+                    veh = 0.0
+                break
+            seen.add(here)
+            veh += float(network.lane_length_m[here]) / JAM_SPACING_M
+        storage[number] = min(veh, MOST_BEYOND_VEH)
+    return storage

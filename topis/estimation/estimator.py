@@ -10,9 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topis._core.lane_tracker import LaneTracker
-from topis.estimation.arrivals import forecast_arrivals
+from topis.estimation.arrivals import beyond_storage_veh, forecast_arrivals
 from topis.model.network import Network
-from topis.model.observation import CAMERA, LOOP_ADVANCE, LOOP_STOP_LINE, Observation, SensorTable
+from topis.model.observation import (
+    CAMERA,
+    CAMERA_LINE,
+    LOOP_ADVANCE,
+    LOOP_STOP_LINE,
+    Observation,
+    SensorTable,
+)
 from topis.model.state import HORIZON_S, TrafficState, zero_if_unknown
 from topis.units import BASE_SAT_FLOW_VPS, JAM_SPACING_M, MS_PER_S
 
@@ -42,6 +49,7 @@ class Estimator:
         advance = _loop_of_lane(sensors, LOOP_ADVANCE, self._of_lane, count)
         seen_by = np.where(stop >= 0, LOOPS, UNSEEN)
         seen_by[np.diff(cameras[0]) > 0] = CAMERAS
+        stop = np.where(stop >= 0, stop, _loop_of_lane(sensors, CAMERA_LINE, self._of_lane, count))
         length_m = network.lane_length_m[self.lanes]
         speed_mps = network.link_speed_mps[network.lane_link[self.lanes]]
         between_m = np.full(count, JAM_SPACING_M, dtype=np.float32)
@@ -60,6 +68,7 @@ class Estimator:
         self._gap = np.full(count, 99.0, dtype=np.float32)
         view = np.where(seen_by == CAMERAS, view_m, length_m) / JAM_SPACING_M
         self._view_veh = np.maximum(view, 1.0).astype(np.float32)
+        self._flowing = np.ones(count, np.float32)
         self._departed = np.zeros(count, np.float32)
         self._coming_vps = np.zeros((count, COMING_S), np.float32)
         of_camera = np.repeat(np.arange(count), np.diff(cameras[0]))
@@ -77,6 +86,10 @@ class Estimator:
             camera_far_s=np.maximum(far_s, near_s + np.float32(0.5)),
             view_veh=self._view_veh,
             departed_veh=self._departed,
+            green_s=floats(0.0).copy(),
+            idle_s=floats(0.0).copy(),
+            flowing=self._flowing,
+            most_beyond_veh=beyond_storage_veh(network),
             coming_vps=self._coming_vps,
             stop_sensor=stop,
             advance_sensor=advance,
@@ -130,6 +143,7 @@ class Estimator:
         return TrafficState(
             time_ms=now_ms,
             arrival_vps=self.arrival_vps.copy(),
+            flowing=self._spread(self._flowing, 1.0),
             queue_veh=self._spread(self._queue, np.nan),
             vehicles_veh=self._spread(self._vehicles, np.nan),
             view_veh=self._view,

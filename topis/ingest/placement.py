@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from topis.config import SensingLayout
 from topis.model.network import Network
-from topis.model.observation import CAMERA, KIND_NAMES, LOOP_ADVANCE, LOOP_STOP_LINE, SensorTable
+from topis.model.observation import (
+    CAMERA,
+    CAMERA_LINE,
+    KIND_NAMES,
+    LOOP_ADVANCE,
+    LOOP_STOP_LINE,
+    SensorTable,
+)
 
 #: A vehicle stands with its front about 1 m from the line: a loop here lies under it.
 STOP_LINE_SETBACK_M = 3.0
 #: An advance loop closer than this to the stop-line loop would tell nothing new.
 LEAST_LOOP_SPACING_M = 8.0
 #: A vehicle cannot stand on a shorter lane: its loops lie on the lane that leads into it.
-SHORTEST_LOOPED_LANE_M = 12.0
+SHORTEST_LOOPED_LANE_M = 6.0
 #: A sensor lies at least this far from the ends of its lane.
 LANE_MARGIN_M = 0.1
+#: A vehicle whose front is in the next stretch still lies in the last one: stretches end so
+#: much earlier that each vehicle is counted in one of them.
+VEHICLE_LENGTH_M = 5.0
 
 
 @dataclass
@@ -63,18 +74,16 @@ def place_sensors(network: Network, layout: SensingLayout, seed: int) -> SensorT
         link = int(network.lane_link[lane])
         junction = int(network.link_junction[link])
         if with_camera[junction]:
-            _add_camera(draft, network, lane, junction, layout.camera_view_m)
+            _add_camera(draft, network, lane, junction, layout)
+            _add_line(draft, network, lane_before, lane, junction)
         elif link in looped:
             _add_loops(draft, network, lane_before, lane, junction, layout.advance_m)
-    _look_past(draft, network, lane_before, with_camera, layout.camera_view_m)
+    _look_past(draft, network, lane_before, with_camera, layout)
     count = len(draft.kind)
     alive = np.ones(count, dtype=bool)
     alive[rng.permutation(count)[: round(layout.dead_share * count)]] = False
     return SensorTable(
-        ids=tuple(
-            f"topis.{KIND_NAMES[kind]}.{network.lane_ids[serves if serves >= 0 else lane]}"
-            for kind, lane, serves in zip(draft.kind, draft.lane, draft.serves, strict=True)
-        ),
+        ids=_ids(network, draft),
         kind=np.array(draft.kind, dtype=np.uint8),
         lane=np.array(draft.lane, dtype=np.int32),
         serves=np.array(draft.serves, dtype=np.int32),
@@ -88,15 +97,73 @@ def place_sensors(network: Network, layout: SensingLayout, seed: int) -> SensorT
     )
 
 
+def _ids(network: Network, draft: _Draft) -> tuple[str, ...]:
+    """Kind and lane told of; the second and later stretches of a camera numbered."""
+    seen: Counter[str] = Counter()
+    names = []
+    for kind, lane, serves in zip(draft.kind, draft.lane, draft.serves, strict=True):
+        name = f"topis.{KIND_NAMES[kind]}.{network.lane_ids[serves if serves >= 0 else lane]}"
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name}.{seen[name]}")
+    return tuple(names)
+
+
 def _draw_approaches(
     network: Network, approaches: np.ndarray, share: float, rng: np.random.Generator
 ) -> list[int]:
     return [int(a) for a in rng.permutation(approaches)[: round(share * len(approaches))]]
 
 
-def _add_camera(draft: _Draft, network: Network, lane: int, junction: int, view_m: float) -> None:
+def _add_camera(
+    draft: _Draft, network: Network, lane: int, junction: int, layout: SensingLayout
+) -> None:
     length = float(network.lane_length_m[lane])
-    draft.add(CAMERA, lane, lane, junction, max(0.0, length - view_m), length, 0.0)
+    start = max(0.0, length - layout.camera_view_m)
+    _add_stretches(draft, lane, lane, junction, start, length, 0.0, layout.camera_zone_m)
+
+
+def _add_stretches(
+    draft: _Draft,
+    lane: int,
+    serves: int,
+    junction: int,
+    start_m: float,
+    end_m: float,
+    distance_m: float,
+    zone_m: float,
+) -> None:
+    """Divide what a camera sees of a lane, from the stop line back."""
+    beyond_m, stretch_m = distance_m, zone_m if zone_m > VEHICLE_LENGTH_M else end_m - start_m
+    length_m = end_m
+    while end_m - start_m > LANE_MARGIN_M:
+        begin_m = max(start_m, end_m - stretch_m)
+        if begin_m - start_m < 2 * VEHICLE_LENGTH_M:
+            begin_m = start_m
+        last_m = end_m if end_m == length_m else end_m - VEHICLE_LENGTH_M
+        draft.add(CAMERA, lane, serves, junction, begin_m, last_m, beyond_m + length_m - end_m)
+        end_m = begin_m
+
+
+def _add_line(
+    draft: _Draft, network: Network, before: _LaneBefore, approach: int, junction: int
+) -> None:
+    lane, distance_m = _long_enough(network, before, approach)
+    at_m = _stop_line_m(network, lane, distance_m)
+    draft.add(CAMERA_LINE, lane, approach, junction, at_m, at_m, distance_m)
+
+
+def _long_enough(network: Network, before: _LaneBefore, lane: int) -> tuple[int, float]:
+    """The lane, or one before it, on which a vehicle can stand; distance from its end to the line."""
+    distance_m = 0.0
+    while network.lane_length_m[lane] < SHORTEST_LOOPED_LANE_M and before(lane) >= 0:
+        distance_m += float(network.lane_length_m[lane])
+        lane = before(lane)
+    return lane, distance_m
+
+
+def _stop_line_m(network: Network, lane: int, distance_m: float) -> float:
+    length = float(network.lane_length_m[lane])
+    return max(length - max(STOP_LINE_SETBACK_M - distance_m, LANE_MARGIN_M), length / 2)
 
 
 def _add_loops(
@@ -107,16 +174,18 @@ def _add_loops(
     junction: int,
     advance_m: float,
 ) -> None:
-    lane, distance_m = approach, 0.0
-    while network.lane_length_m[lane] < SHORTEST_LOOPED_LANE_M and before(lane) >= 0:
-        distance_m += float(network.lane_length_m[lane])
-        lane = before(lane)
-    length = float(network.lane_length_m[lane])
-    stop = max(length - max(STOP_LINE_SETBACK_M - distance_m, LANE_MARGIN_M), length / 2)
+    lane, distance_m = _long_enough(network, before, approach)
+    stop = _stop_line_m(network, lane, distance_m)
     draft.add(LOOP_STOP_LINE, lane, approach, junction, stop, stop, distance_m)
+    behind_m = distance_m + float(network.lane_length_m[lane]) - stop
+    # The upstream loop may lie on a lane before, as long as all its traffic comes here.
+    while distance_m + network.lane_length_m[lane] < advance_m and before.all_of(lane) >= 0:
+        distance_m += float(network.lane_length_m[lane])
+        lane = before.all_of(lane)
+    length = float(network.lane_length_m[lane])
     head = min(LANE_MARGIN_M, length / 4)
     advance = max(length - max(advance_m - distance_m, LANE_MARGIN_M), head)
-    if stop - advance >= LEAST_LOOP_SPACING_M:
+    if distance_m + length - advance - behind_m >= LEAST_LOOP_SPACING_M:
         draft.add(LOOP_ADVANCE, lane, approach, junction, advance, advance, distance_m)
 
 
@@ -129,9 +198,15 @@ class _LaneBefore:
         free = network.conn_group < 0
         self._only[network.conn_to_lane[free]] = network.conn_from_lane[free]
         self._only[into != 1] = -1
+        self._forks = np.diff(network.lane_conn_ptr) > 1
 
     def __call__(self, lane: int) -> int:
         return int(self._only[lane])
+
+    def all_of(self, lane: int) -> int:
+        """The lane before, if it leads nowhere else; else -1."""
+        before = self(lane)
+        return -1 if before < 0 or self._forks[before] else before
 
 
 def _look_past(
@@ -139,7 +214,7 @@ def _look_past(
     network: Network,
     before: _LaneBefore,
     with_camera: np.ndarray,
-    view_m: float,
+    layout: SensingLayout,
 ) -> None:
     """Where an approach lane is shorter than the view, its camera sees on along the road before.
 
@@ -151,12 +226,14 @@ def _look_past(
         junction = int(network.link_junction[network.lane_link[approach]])
         seen_m = float(network.lane_length_m[approach])
         lane = before(approach)
-        while with_camera[junction] and seen_m < view_m and lane >= 0:
+        while with_camera[junction] and seen_m < layout.camera_view_m and lane >= 0:
             if lane in approaches or lane in seen:
                 break
             seen.add(lane)
             length = float(network.lane_length_m[lane])
-            start_m = max(0.0, length - (view_m - seen_m))
-            draft.add(CAMERA, lane, -1, junction, start_m, length, seen_m)
+            start_m = max(0.0, length - (layout.camera_view_m - seen_m))
+            _add_stretches(
+                draft, lane, -1, junction, start_m, length, seen_m, layout.camera_zone_m
+            )
             seen_m += length
             lane = before(lane)

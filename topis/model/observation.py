@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-LOOP_STOP_LINE, LOOP_ADVANCE, CAMERA = 0, 1, 2
-KIND_NAMES = ("loop_stop_line", "loop_advance", "camera")
+LOOP_STOP_LINE, LOOP_ADVANCE, CAMERA, CAMERA_LINE = 0, 1, 2, 3
+KIND_NAMES = ("loop_stop_line", "loop_advance", "camera", "camera_line")
 
 OBSERVATION_SCHEMA = pa.schema(
     [
@@ -106,7 +106,8 @@ class Observation:
     """All readings of one tick: ``reading`` float32[sensors, 2], NaN where missing.
 
     A loop reads vehicles that came onto it in the tick and the share of it that it was
-    covered; a camera reads vehicles in view and how many of them stand.
+    covered; so does a camera line, a loop drawn into a camera's picture. A camera reads
+    vehicles in view (of one stretch of it) and how many of them stand.
     """
 
     time_ms: int

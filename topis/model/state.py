@@ -28,7 +28,8 @@ class TrafficState:
     seen that wants this green (loops), or mean headway in view (cameras). ``flow_vps``:
     arrivals, smoothed over some minutes. ``arrival_vps`` float32[approach lanes,
     `HORIZON_S`]: vehicles expected at the stop line in each of the next seconds, if nothing
-    held them up, beyond those that stand. ``confidence``: 1 seen by a working sensor, 0 assumed.
+    held them up, beyond those that stand. ``flowing``: 1 where those who wait get away at
+    green, towards 0 where something blocks them. ``confidence``: 1 seen by a working sensor, 0 assumed.
     """
 
     time_ms: int
@@ -38,6 +39,7 @@ class TrafficState:
     gap_s: F4
     flow_vps: F4
     arrival_vps: F4
+    flowing: F4
     confidence: F4
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topis.model.network import Network
-from topis.model.observation import CAMERA, ProbeReports, SensorTable
+from topis.model.observation import CAMERA, CAMERA_LINE, ProbeReports, SensorTable
 
 #: SUMO insists on an output file and interval for each detector; ours write nothing.
 _NOWHERE = 'file="NUL" period="1000000"'
@@ -62,6 +62,7 @@ class SensorReader:
         loop = (sensors.kind != CAMERA) & sensors.alive
         self._cameras = np.flatnonzero(camera)
         self._loops = np.flatnonzero(loop)
+        self._lines = np.flatnonzero((sensors.kind == CAMERA_LINE) & sensors.alive)
         self._camera_ids = [sensors.ids[i] for i in self._cameras]
         self._loop_ids = [sensors.ids[i] for i in self._loops]
         self._blank = np.where(sensors.alive, 0.0, np.nan).astype(np.float32)
@@ -123,6 +124,9 @@ class SensorReader:
             reading[self._loops, 1] = np.clip(self._occupancy / (100.0 * self._steps), 0.0, 1.0)
             self._count[:] = self._occupancy[:] = 0.0
             self._steps = 0
+            passed = reading[self._lines, 0].astype(np.int64)
+            if self._missed_share > 0 and passed.any():
+                reading[self._lines, 0] = self._rng.binomial(passed, 1.0 - self._missed_share)
         return reading
 
 
