@@ -24,6 +24,8 @@ cdef float FLOW_AVERAGE_S = 240.0
 cdef float STOPPING_EXTRA_S = 2.5
 #: From this share of the view that stands the queue may reach beyond it.
 cdef float FULL_VIEW = 0.7
+#: Seconds over which what leaves is averaged: about a cycle.
+cdef float OUT_AVERAGE_S = 60.0
 #: A queue has begun to move this long after green; one that does not for as long is blocked (s).
 cdef float STARTED_S = 4.0
 #: Time in which a blocked lane is believed to be so, and in which that is forgotten at red (s).
@@ -46,7 +48,7 @@ cdef class LaneTracker:
     # INOUT
     cdef float[::1] queue_veh, vehicles_veh, gap_s, flow_vps
     cdef float[::1] between, beyond, transit, covered_s, clear_s, departed_veh
-    cdef float[::1] green_s, idle_s, flowing
+    cdef float[::1] green_s, idle_s, flowing, out_vps
     cdef const float[::1] most_beyond_veh
     cdef float[:, ::1] coming_vps
     cdef float elapsed_s
@@ -54,7 +56,7 @@ cdef class LaneTracker:
     def __init__(
         self, *, seen_by, camera_ptr, camera_sensor, camera_weight, camera_near_s,
         camera_far_s, view_veh, departed_veh, coming_vps,
-        green_s, idle_s, flowing, most_beyond_veh, stop_sensor,
+        green_s, idle_s, flowing, out_vps, most_beyond_veh, stop_sensor,
         advance_sensor, between_veh, transit_s, view_s, free_pass_s, sat_flow_vps,
         assumed_vps, queue_veh, vehicles_veh, gap_s, flow_vps, between, beyond, transit,
         covered_s, clear_s,
@@ -70,6 +72,7 @@ cdef class LaneTracker:
         self.green_s = green_s
         self.idle_s = idle_s
         self.flowing = flowing
+        self.out_vps = out_vps
         self.most_beyond_veh = most_beyond_veh
         self.coming_vps = coming_vps
         self.stop_sensor = stop_sensor
@@ -110,6 +113,9 @@ cdef class LaneTracker:
                     self.by_loops(lane, reading, green[lane], dt_s, gain)
                 else:
                     self.by_assumption(lane, green[lane], dt_s)
+                self.out_vps[lane] += 1.0 / OUT_AVERAGE_S * (
+                    self.departed_veh[lane] - self.out_vps[lane] * dt_s
+                )
 
     cdef int by_camera(
         self, int lane, const float[:, ::1] reading, bint green, float dt_s, float gain,

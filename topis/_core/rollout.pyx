@@ -39,6 +39,7 @@ cdef struct Table:
     const short* plan
     float plan_weight
     float* arrive
+    float* soon
     float* joint
     float* gone
 
@@ -109,7 +110,7 @@ cdef class RolloutSearch:
     @property
     def scratch_size(self):
         """Floats of scratch memory each thread needs."""
-        return self.most_streams * (self.horizon + 2 + 4 * (EXTENSIONS + 1))
+        return self.most_streams * (2 * self.horizon + 2 + 4 * (EXTENSIONS + 1))
 
     def decide(
         self, const int[::1] due, const int[::1] shown, const int[::1] green_s,
@@ -152,11 +153,11 @@ cdef class RolloutSearch:
         float* scratch, int[::1] choice, float[::1] cost, float[::1] keep_cost,
     ) except -1 nogil:
         cdef int first = self.stream_ptr[j], stage0 = self.stage_ptr[j]
-        cdef int n = self.stream_ptr[j + 1] - first, i, t, x, s, source, best = shown[j]
+        cdef int n = self.stream_ptr[j + 1] - first, i, t, x, s, source, best = shown[j], span = <int>self.worth_s
         cdef float value, least
         cdef Table table
         cdef Play play
-        cdef float* saved = scratch + n * (self.horizon + 1)
+        cdef float* saved = scratch + n * (2 * self.horizon + 1)
         cdef float* work = saved + 4 * n * EXTENSIONS
         cdef int inner0 = self.inner_ptr[j]
         table.streams = n
@@ -180,7 +181,8 @@ cdef class RolloutSearch:
         table.plan = &plan[j, 0]
         table.plan_weight = plan_weight[j]
         table.arrive = scratch
-        table.joint = scratch + n * self.horizon
+        table.soon = scratch + n * self.horizon
+        table.joint = scratch + 2 * n * self.horizon
         table.gone = work + 4 * n
         for i in range(n):
             source = arrival_of[first + i]
@@ -188,6 +190,17 @@ cdef class RolloutSearch:
                 table.arrive[t * n + i] = steady_vps[first + i]
                 if source >= 0:
                     table.arrive[t * n + i] += arrival_vps[source, t]
+        # Arrivals within the time over which the base policy weighs a change, from each second.
+        for i in range(n):
+            value = 0.0
+            for t in range(self.horizon - 1, -1, -1):
+                value += table.arrive[t * n + i]
+                if t + span < self.horizon:
+                    value -= table.arrive[(t + span) * n + i]
+                table.soon[t * n + i] = value
+            for t in range(max(self.horizon - span, 1), self.horizon):
+                # Past the horizon it goes on as it was.
+                table.soon[t * n + i] = table.soon[(max(self.horizon - span, 1) - 1) * n + i]
         # Going on with the shown stage is played once; each extension starts from a copy.
         play.queue = work
         play.open = work + n
@@ -358,13 +371,15 @@ cdef class RolloutSearch:
         cdef float[MOST_STAGES] sum_
         cdef int i, s, best = play.stage
         cdef int wide = table.wide if table.wide < MOST_STAGES else MOST_STAGES
-        cdef float q, value, top, lost, own = 1e-6
+        cdef float q, most, value, top, lost, own = 1e-6
         cdef const float* r
         cdef const int* change_s = table.lost_s + play.stage * self.lost_s.shape[1]
         for s in range(wide):
             sum_[s] = 0.0
         for i in range(table.streams):
-            q = play.queue[i] * table.weight[i]
+            q = play.queue[i] + table.soon[play.now_s * table.streams + i]
+            most = table.cap[i] * self.worth_s
+            q = (q if q < most else most) * table.weight[i]
             q = q if play.room[i] >= 1.0 else 0.0
             r = table.rate_of + i * table.wide
             own += q * play.open[i] * r[play.stage]

@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 
 from topis._core.rollout import RolloutSearch
 from topis.config import setting
-from topis.control.streams import compile_streams, stream_rates
+from topis.control.streams import RoadsBehind, compile_streams, stream_rates
 from topis.model.command import Commands
 from topis.model.lamp import RED
 from topis.model.network import Network
 from topis.model.state import SignalState, TrafficState, zero_if_unknown
-from topis.units import JAM_SPACING_M, MS_PER_S
-
-LEAST_STORAGE_VEH = 8.0
+from topis.units import MS_PER_S
 
 
 @dataclass(frozen=True)
@@ -97,11 +95,7 @@ class Adaptive:
         self._target = np.full(network.junctions, -1, dtype=np.int32)
         self._unserved_s = np.zeros(count, dtype=np.float32)
         self._last_ms: int | None = None
-        sig = np.flatnonzero(network.conn_group >= 0)
-        self._from_lane, self._to_lane = network.conn_from_lane[sig], network.conn_to_lane[sig]
-        self._share = network.conn_share[sig].astype(np.float64)
-        self._storage = np.maximum(network.lane_length_m / JAM_SPACING_M, LEAST_STORAGE_VEH)
-
+        self._roads = RoadsBehind(network)
         self._timeline()
 
     def _timeline(self) -> None:
@@ -190,7 +184,7 @@ class Adaptive:
         )
         passing = self._rates.pass_share[shown_cell]
         open_share = np.where(passing >= 1.0, 1.0, np.maximum(passing, 0.05))
-        room = self._room(state)
+        room, refill = self._roads.room(state, self._set.full_share)
         allowed = self._allowed(local, state, signals)
         f = np.float32
         self._search.decide(
@@ -206,8 +200,8 @@ class Adaptive:
             state.arrival_vps,
             steady.astype(f),
             open_share.astype(f),
-            room[lane].astype(f),
-            np.full(len(lane), 0.3, dtype=f),
+            np.where(self._is_lane, room[lane], 1e4).astype(f),
+            refill[lane].astype(f),
             allowed,
             self._plan,
             self._plan_weight,
@@ -217,11 +211,6 @@ class Adaptive:
             self._cost,
             self._keep_cost,
         )
-
-    def _room(self, state: TrafficState) -> NDArray[np.float64]:
-        free = np.maximum(self._set.full_share * self._storage - zero_if_unknown(state.queue_veh), 0.0)
-        room = np.bincount(self._from_lane, self._share * free[self._to_lane], minlength=self._network.lanes)
-        return np.asarray(room, dtype=np.float64)
 
     def _wait(
         self, state: TrafficState, signals: SignalState, shown: NDArray[np.int32]

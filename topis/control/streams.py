@@ -14,15 +14,18 @@ from topis.control.service import (
     least_green_s,
     pedestrian_stages,
 )
-from topis.model.corridor import link_ahead, next_approach
+from topis.model.corridor import link_ahead, road_ahead
 from topis.model.lamp import PRIORITY
 from topis.model.network import NOT_MOTOR, PEDESTRIAN, Network
+from topis.model.state import TrafficState, zero_if_unknown
 from topis.units import BASE_SAT_FLOW_VPS, JAM_SPACING_M, MS_PER_S
 
 #: Streams and stages of a junction are padded to a multiple of this, for vector units.
 PAD = 4
 #: Walkers step off at once when their light turns green.
 WALKER_CAP_PER_S = 10.0
+#: Room on a road that ends at no signal.
+ENDLESS_VEH = 1e4
 
 
 @dataclass(frozen=True)
@@ -120,9 +123,9 @@ def _inner_feeds(
         if source < 0:
             continue
         if network.is_approach_lane[lane]:
-            targets, travel_s = [lane], 0.0
+            targets = [lane]
         else:
-            targets, travel_s = next_approach(network, ahead, int(network.lane_link[lane]))
+            targets = road_ahead(network, ahead, int(network.lane_link[lane])).lanes
         for target in targets:
             if network.link_junction[network.lane_link[target]] != junction:
                 continue
@@ -203,3 +206,48 @@ def _cell(
         streams.rate_ptr[junction] + local * width + stream - streams.stream_ptr[junction],
         dtype=np.int64,
     )
+
+
+class RoadsBehind:
+    """Room behind the stop lines: what the road to the next signal still takes.
+
+    A lane that is an approach of its own is looked at alone, a longer road as a whole.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._lanes = network.lanes
+        ahead = link_ahead(network)
+        conn_of, lane_of, storage = [], [], []
+        signalised = np.flatnonzero(network.conn_group >= 0)
+        for number, conn in enumerate(signalised.tolist()):
+            lane = int(network.conn_to_lane[conn])
+            if network.is_approach_lane[lane]:
+                lanes, room = [lane], float(network.lane_length_m[lane]) / JAM_SPACING_M
+            else:
+                road = road_ahead(network, ahead, int(network.lane_link[lane]))
+                lanes, room = road.lanes, road.storage_veh
+            storage.append(max(room, 1.0) if lanes else ENDLESS_VEH)
+            conn_of += [number] * len(lanes)
+            lane_of += lanes
+        self._conn = np.array(conn_of, dtype=np.int64)
+        self._on = np.array(lane_of, dtype=np.int64)
+        self._storage_veh = np.array(storage, dtype=np.float64)
+        self._from_lane = network.conn_from_lane[signalised]
+        self._share = network.conn_share[signalised].astype(np.float64)
+
+    def room(
+        self, state: TrafficState, full_share: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(vehicles each lane's ways on still take, rate at which they get room), float64[lanes]."""
+        count = len(self._storage_veh)
+        on_road = np.bincount(
+            self._conn, zero_if_unknown(state.vehicles_veh)[self._on], minlength=count
+        )
+        leaving = np.bincount(
+            self._conn, zero_if_unknown(state.out_vps)[self._on], minlength=count
+        )
+        leaving[self._storage_veh >= ENDLESS_VEH] = ENDLESS_VEH
+        free = np.maximum(full_share * self._storage_veh - on_road, 0.0)
+        room = np.bincount(self._from_lane, self._share * free, minlength=self._lanes)
+        refill = np.bincount(self._from_lane, self._share * leaving, minlength=self._lanes)
+        return room, refill

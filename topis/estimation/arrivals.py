@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topis._core.arrivals import ArrivalForecast
-from topis.model.corridor import link_ahead, next_approach
+from topis.model.corridor import RoadAhead, link_ahead, road_ahead
 from topis.model.network import Network
 from topis.units import JAM_SPACING_M
 
@@ -21,7 +21,7 @@ def forecast_arrivals(network: Network, seen_s: NDArray[np.float32]) -> ArrivalF
     number = np.full(network.lanes, -1, dtype=np.int32)
     number[lanes] = np.arange(len(lanes))
     ahead = link_ahead(network)
-    lanes_of_link: dict[int, tuple[list[int], float]] = {}
+    roads: dict[int, RoadAhead] = {}
     rows: list[tuple[int, int, float, int]] = []
     internal = np.zeros(len(lanes), dtype=np.uint8)
     fed_s = np.zeros(len(lanes), dtype=np.int32)
@@ -31,18 +31,16 @@ def forecast_arrivals(network: Network, seen_s: NDArray[np.float32]) -> ArrivalF
             continue
         own = int(network.group_junction[network.conn_group[conn]])
         first = int(network.lane_link[network.conn_to_lane[conn]])
-        if first not in lanes_of_link:
-            lanes_of_link[first] = next_approach(network, ahead, first)
-        targets, travel_s = lanes_of_link[first]
-        if not targets:
-            continue
-        step = int(round(travel_s + START_S))
-        for target in targets:
+        if first not in roads:
+            roads[first] = road_ahead(network, ahead, first)
+        road = roads[first]
+        step = round(road.travel_s + START_S)
+        for target in road.lanes:
             to = int(number[target])
             if network.link_junction[network.lane_link[target]] == own:
                 internal[to] = True  # the junction's own search knows of these
                 continue
-            share = float(network.conn_share[conn]) / len(targets)
+            share = float(network.conn_share[conn]) / len(road.lanes)
             rows.append((source, to, share, step))
             fed_s[to] = min(fed_s[to] or step, step)
     rows.sort()

@@ -69,6 +69,7 @@ class Estimator:
         view = np.where(seen_by == CAMERAS, view_m, length_m) / JAM_SPACING_M
         self._view_veh = np.maximum(view, 1.0).astype(np.float32)
         self._flowing = np.ones(count, np.float32)
+        self._out = np.zeros(count, np.float32)
         self._departed = np.zeros(count, np.float32)
         self._coming_vps = np.zeros((count, COMING_S), np.float32)
         of_camera = np.repeat(np.arange(count), np.diff(cameras[0]))
@@ -89,6 +90,7 @@ class Estimator:
             green_s=floats(0.0).copy(),
             idle_s=floats(0.0).copy(),
             flowing=self._flowing,
+            out_vps=self._out,
             most_beyond_veh=beyond_storage_veh(network),
             coming_vps=self._coming_vps,
             stop_sensor=stop,
@@ -144,6 +146,7 @@ class Estimator:
             time_ms=now_ms,
             arrival_vps=self.arrival_vps.copy(),
             flowing=self._spread(self._flowing, 1.0),
+            out_vps=self._spread(self._out, np.nan),
             queue_veh=self._spread(self._queue, np.nan),
             vehicles_veh=self._spread(self._vehicles, np.nan),
             view_veh=self._view,

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topis.errors import InputError
-from topis.model.network import STRAIGHT, TURNAROUND, Network
+from topis.model.network import NOT_MOTOR, STRAIGHT, TURNAROUND, Network
+from topis.units import JAM_SPACING_M
 
 #: A corridor of more links than this is cut: a picture of it could not be read.
 MOST_LINKS = 60
@@ -135,23 +136,32 @@ def _heads(network: Network, link: int, onward: int) -> list[int]:
     return np.flatnonzero(np.isin(network.head_group[first:last], groups)).tolist()
 
 
-def next_approach(
-    network: Network, ahead: NDArray[np.int32], link: int
-) -> tuple[list[int], float]:
-    """Lanes of the next signalised approach straight on, and free travel time to its stop line (s).
+@dataclass(frozen=True)
+class RoadAhead:
+    """The road from one stop line to the next.
 
-    ``ahead``: from `link_ahead`; the way starts at the start of ``link``. No lanes if there
-    is no signal within `MOST_TRAVEL_S`.
+    ``lanes``: of the signalised approach it ends at, none if there is no signal within
+    reach; ``travel_s``: free travel time over it; ``storage_veh``: how many fit on it.
     """
+
+    lanes: list[int]
+    travel_s: float
+    storage_veh: float
+
+
+def road_ahead(network: Network, ahead: NDArray[np.int32], link: int) -> RoadAhead:
+    """The road straight on from the start of ``link``; ``ahead``: from `link_ahead`."""
     signalised = network.is_approach_lane
-    travel_s = 0.0
+    travel_s = storage_veh = 0.0
     for _ in range(MOST_LINKS):
         if link < 0 or travel_s > MOST_TRAVEL_S:
             break
         travel_s += float(network.link_length_m[link]) / float(network.link_speed_mps[link])
         lanes = range(network.link_lane_ptr[link], network.link_lane_ptr[link + 1])
-        found = [lane for lane in lanes if signalised[lane]]
+        motor = [lane for lane in lanes if network.lane_use[lane] != NOT_MOTOR]
+        storage_veh += len(motor) * float(network.link_length_m[link]) / JAM_SPACING_M
+        found = [lane for lane in motor if signalised[lane]]
         if found:
-            return found, travel_s
+            return RoadAhead(found, travel_s, storage_veh)
         link = int(ahead[link])
-    return [], 0.0
+    return RoadAhead([], 0.0, float("inf"))

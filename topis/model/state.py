@@ -29,7 +29,8 @@ class TrafficState:
     arrivals, smoothed over some minutes. ``arrival_vps`` float32[approach lanes,
     `HORIZON_S`]: vehicles expected at the stop line in each of the next seconds, if nothing
     held them up, beyond those that stand. ``flowing``: 1 where those who wait get away at
-    green, towards 0 where something blocks them. ``confidence``: 1 seen by a working sensor, 0 assumed.
+    green, towards 0 where something blocks them. ``out_vps``: departures, smoothed over about
+    a cycle. ``confidence``: 1 seen by a working sensor, 0 assumed.
     """
 
     time_ms: int
@@ -40,6 +41,7 @@ class TrafficState:
     flow_vps: F4
     arrival_vps: F4
     flowing: F4
+    out_vps: F4
     confidence: F4
 
 
