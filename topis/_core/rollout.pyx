@@ -19,6 +19,11 @@ cdef int[EXTENSIONS] EXTEND_S = [0, 2, 4, 7, 10, 14, 19, 25]
 #: Accrued cost is compared with the best so far every so many steps.
 cdef int PRUNE_EVERY = 4
 
+#: Traffic with priority that arrives within this time leaves no gap (s).
+cdef float GAP_S = 2.5
+#: Vehicles of a stream that wait inside the junction for a gap, and leave at yellow.
+cdef float SNEAKERS_VEH = 1.0
+
 cdef struct Table:
     # One junction's slice of the arrays; see `RolloutSearch`.
     int streams, stages, wide, horizon
@@ -36,17 +41,19 @@ cdef struct Table:
     const int* hold_s
     const int* lost_s
     const int* min_green_s
+    const int* yield_ptr
     const short* plan
     float plan_weight
     float* arrive
     float* soon
-    float* joint
     float* gone
 
 cdef struct Play:
     # A junction in the middle of being played out.
     int now_s, stage, green_s, next_stage, hold_s, lost_s
     float charged
+    float* rate
+    float* pass_share
     float* queue
     float* open
     float* room
@@ -67,18 +74,23 @@ cdef class RolloutSearch:
     ``inner_ptr`` int32[junctions + 1]: pairs of streams, ``inner_from`` and ``inner_to``
     (numbers within the junction), of which the first discharges ``inner_share`` of its
     traffic into the second, which takes no more than ``inner_room`` vehicles.
+    ``yield_ptr`` int32[stages + 1]: streams of which ``yield_share`` gives way in the stage,
+    to the streams ``foe_stream`` in ``foe_ptr``: while those have a queue it does not go.
     """
 
     cdef const int[::1] stream_ptr, stage_ptr, rate_ptr, rate_of_ptr, wide, min_green_s
     cdef const int[:, ::1] hold_s, lost_s
     cdef const float[::1] weight, fade, inner_share, inner_room
     cdef const int[::1] inner_ptr, inner_from, inner_to
+    cdef const int[::1] yield_ptr, yield_stream, foe_ptr, foe_stream
+    cdef const float[::1] yield_share
     cdef int horizon, most_streams, base_every_s
     cdef float stop_s, worth_s, terminal_s, terminal_veh_s
 
     def __init__(
         self, *, stream_ptr, stage_ptr, rate_ptr, rate_of_ptr, wide, min_green_s, hold_s, lost_s,
-        weight, fade, inner_ptr, inner_from, inner_to, inner_share, inner_room, int horizon_s, int base_every_s, float stop_s, float worth_s,
+        weight, fade, inner_ptr, inner_from, inner_to, inner_share, inner_room,
+        yield_ptr, yield_stream, yield_share, foe_ptr, foe_stream, int horizon_s, int base_every_s, float stop_s, float worth_s,
         float terminal_s, float terminal_veh_s,
     ):
         cdef int j
@@ -97,6 +109,11 @@ cdef class RolloutSearch:
         self.inner_to = inner_to
         self.inner_share = inner_share
         self.inner_room = inner_room
+        self.yield_ptr = yield_ptr
+        self.yield_stream = yield_stream
+        self.yield_share = yield_share
+        self.foe_ptr = foe_ptr
+        self.foe_stream = foe_stream
         self.horizon = horizon_s
         self.base_every_s = base_every_s
         self.stop_s = stop_s
@@ -110,7 +127,7 @@ cdef class RolloutSearch:
     @property
     def scratch_size(self):
         """Floats of scratch memory each thread needs."""
-        return self.most_streams * (2 * self.horizon + 2 + 4 * (EXTENSIONS + 1))
+        return self.most_streams * (2 * self.horizon + 4 + 4 * (EXTENSIONS + 1))
 
     def decide(
         self, const int[::1] due, const int[::1] shown, const int[::1] green_s,
@@ -157,7 +174,7 @@ cdef class RolloutSearch:
         cdef float value, least
         cdef Table table
         cdef Play play
-        cdef float* saved = scratch + n * (2 * self.horizon + 1)
+        cdef float* saved = scratch + n * (2 * self.horizon + 3)
         cdef float* work = saved + 4 * n * EXTENSIONS
         cdef int inner0 = self.inner_ptr[j]
         table.streams = n
@@ -182,8 +199,10 @@ cdef class RolloutSearch:
         table.plan_weight = plan_weight[j]
         table.arrive = scratch
         table.soon = scratch + n * self.horizon
-        table.joint = scratch + 2 * n * self.horizon
-        table.gone = work + 4 * n
+        table.gone = scratch + 2 * n * self.horizon
+        table.yield_ptr = &self.yield_ptr[stage0]
+        play.rate = table.gone + n
+        play.pass_share = table.gone + 2 * n
         for i in range(n):
             source = arrival_of[first + i]
             for t in range(self.horizon):
@@ -217,7 +236,7 @@ cdef class RolloutSearch:
         play.next_stage = -1
         play.hold_s = play.lost_s = 0
         play.charged = 0.0
-        least = 1e30
+        self.show(&table, &play)
         for x in range(EXTENSIONS):
             while play.now_s < EXTEND_S[x]:
                 self.step(&table, &play)
@@ -229,6 +248,7 @@ cdef class RolloutSearch:
         play.now_s = EXTEND_S[1]
         play.green_s = green_s[j] + EXTEND_S[1]
         play.charged = self.off_plan(&table, play.stage, 0, EXTEND_S[1])
+        self.show(&table, &play)
         least = self.play_on(&table, &play, 1e30, allowed, stage0)
         keep_cost[j] = least
         for x in range(EXTENSIONS):
@@ -243,6 +263,7 @@ cdef class RolloutSearch:
                 play.stage = shown[j]
                 play.green_s = green_s[j] + EXTEND_S[x]
                 play.charged = self.off_plan(&table, shown[j], 0, EXTEND_S[x])
+                self.show(&table, &play)
                 self.change(&table, &play, s)
                 value = self.play_on(&table, &play, least, allowed, stage0)
                 if value < least:
@@ -261,16 +282,48 @@ cdef class RolloutSearch:
                     total += self.fade[t] * table.plan_weight
         return total
 
+    cdef void show(self, const Table* table, Play* play) noexcept nogil:
+        """Take up the rates of the stage that is green."""
+        cdef int i, n = table.streams
+        for i in range(n):
+            play.rate[i] = table.rate[play.stage * n + i]
+            play.pass_share[i] = table.pass_share[play.stage * n + i]
+
     cdef void change(self, const Table* table, Play* play, int stage) noexcept nogil:
         """Begin a change of stage."""
-        cdef int i, n = table.streams
-        cdef const float* old = table.rate + play.stage * n
-        cdef const float* new = table.rate + stage * n
         play.next_stage = stage
         play.hold_s = table.hold_s[play.stage * self.hold_s.shape[1] + stage]
         play.lost_s = table.lost_s[play.stage * self.lost_s.shape[1] + stage]
+        if play.hold_s == 0:
+            self.clear(table, play)
+
+    cdef void clear(self, const Table* table, Play* play) noexcept nogil:
+        """Yellow: who waits inside the junction for a gap leaves; what both stages serve goes on."""
+        cdef int i, k, n = table.streams
+        cdef const float* new = table.rate + play.next_stage * n
+        for k in range(table.yield_ptr[play.stage], table.yield_ptr[play.stage + 1]):
+            i = self.yield_stream[k]
+            play.queue[i] -= min(play.queue[i], SNEAKERS_VEH * (1.0 - play.open[i]))
         for i in range(n):
-            table.joint[i] = old[i] if old[i] < new[i] else new[i]
+            if new[i] < play.rate[i]:
+                play.rate[i] = new[i]
+
+    cdef void give_way(self, const Table* table, Play* play) noexcept nogil:
+        """Turns that give way go when those with priority have no queue, in their gaps."""
+        cdef int i, k, f, n = table.streams
+        cdef float busy, full = 0.0
+        cdef const float* a = table.arrive + play.now_s * n
+        for k in range(table.yield_ptr[play.stage], table.yield_ptr[play.stage + 1]):
+            i = self.yield_stream[k]
+            full = table.pass_share[play.stage * n + i]
+            busy = 0.0
+            for f in range(self.foe_ptr[k], self.foe_ptr[k + 1]):
+                busy += play.queue[self.foe_stream[f]] + GAP_S * a[self.foe_stream[f]]
+            busy = 1.0 if busy > 1.0 else busy
+            play.pass_share[i] = full - self.yield_share[k] * busy
+            if play.pass_share[i] > play.open[i] and busy < 1.0:
+                # Who stood at the front for a gap gets it.
+                play.open[i] += (1.0 - busy) * (full - play.open[i])
 
     cdef void step(self, const Table* table, Play* play) noexcept nogil:
         """One second: arrivals, discharge, cost."""
@@ -278,8 +331,8 @@ cdef class RolloutSearch:
         cdef float* gone = table.gone
         cdef float x, d, stopped
         cdef float stop_s = self.stop_s, fade = self.fade[play.now_s]
-        cdef const float* r
-        cdef const float* p = table.pass_share + play.stage * n
+        cdef const float* r = play.rate
+        cdef const float* p = play.pass_share
         cdef const float* following
         cdef const float* a = table.arrive + play.now_s * n
         cdef const float* w = table.weight
@@ -289,10 +342,8 @@ cdef class RolloutSearch:
         cdef float* open_ = play.open
         cdef float* room = play.room
         cdef float* cost = play.cost
-        if play.next_stage >= 0 and play.hold_s == 0:
-            r = table.joint
-        else:
-            r = table.rate + play.stage * n
+        if play.next_stage < 0 or play.hold_s > 0:
+            self.give_way(table, play)
         for k in range(table.inner):
             # What stands inside a joined junction leaves little room behind the outer stop line.
             i = table.inner_from[k]
@@ -321,18 +372,21 @@ cdef class RolloutSearch:
             play.green_s += 1
         elif play.hold_s > 0:
             play.hold_s -= 1
+            if play.hold_s == 0:
+                self.clear(table, play)
         elif play.lost_s > 0:
             play.lost_s -= 1
         if play.next_stage >= 0 and play.hold_s == 0 and play.lost_s == 0:
             following = table.pass_share + play.next_stage * n
             for i in range(n):
                 # Who stood blocked at the front is whom the next stage is likely to let go.
-                if following[i] != p[i]:
+                if following[i] != table.pass_share[play.stage * n + i]:
                     x = 1.0 - open_[i]
                     open_[i] = following[i] if following[i] > x else x
             play.stage = play.next_stage
             play.next_stage = -1
             play.green_s = 0
+            self.show(table, play)
 
     cdef float play_on(
         self, const Table* table, Play* play, float bound, const unsigned char[::1] allowed,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from topis.control.service import (
     PERMISSIVE_RATE,
+    UNOPPOSED_RATE,
     intergreen_ms,
     least_green_s,
     pedestrian_stages,
@@ -24,6 +25,8 @@ from topis.units import BASE_SAT_FLOW_VPS, JAM_SPACING_M, MS_PER_S
 PAD = 4
 #: Walkers step off at once when their light turns green.
 WALKER_CAP_PER_S = 10.0
+#: What a base policy takes off the rate of a turn that gives way to others.
+OPPOSED_LOSS = 0.3
 #: Room on a road that ends at no signal.
 ENDLESS_VEH = 1e4
 
@@ -53,6 +56,11 @@ class Streams:
     inner_to: NDArray[np.int32]
     inner_share: NDArray[np.float32]
     inner_room: NDArray[np.float32]
+    yield_ptr: NDArray[np.int32]
+    yield_stream: NDArray[np.int32]
+    yield_share: NDArray[np.float32]
+    foe_ptr: NDArray[np.int32]
+    foe_stream: NDArray[np.int32]
     cells: int
     cells_of: int
 
@@ -104,6 +112,7 @@ def compile_streams(network: Network, startup_s: float) -> Streams:
         lost_s=np.ascontiguousarray(np.rint(lost_s + startup_s).astype(np.int32)),
         min_green_s=np.ceil(least_green_s(network)).astype(np.int32),
         **_inner_feeds(network, ptr, stream_lane),
+        **_yields(network, ptr, stream_lane),
         cells=int((padded * stages).sum()),
         cells_of=int((padded * wide).sum()),
     )
@@ -145,6 +154,44 @@ def _inner_feeds(
     }
 
 
+def _yields(
+    network: Network, stream_ptr: NDArray[np.int32], stream_lane: NDArray[np.int32]
+) -> dict[str, NDArray[Any]]:
+    """Per stage the streams that give way in it, and to which streams."""
+    of_lane = np.full(network.lanes, -1, dtype=np.int64)
+    of_lane[stream_lane[stream_lane >= 0]] = np.flatnonzero(stream_lane >= 0)
+    ptr, conn, code = network.conn_stage_code
+    rows: list[tuple[int, int, float, list[int]]] = []
+    for stage in range(network.stages):
+        mine = slice(ptr[stage], ptr[stage + 1])
+        first = int(stream_ptr[network.stage_junction[stage]])
+        green = dict(zip(conn[mine].tolist(), code[mine].tolist(), strict=True))
+        found: dict[int, tuple[float, set[int]]] = {}
+        for own, lamp in green.items():
+            stream = int(of_lane[network.conn_from_lane[own]])
+            if lamp == PRIORITY or stream < 0:
+                continue
+            foes = network.conn_yield_idx[slice(*network.conn_yield_ptr[own : own + 2])]
+            against = {
+                int(of_lane[network.conn_from_lane[f]]) - first
+                for f in foes.tolist()
+                if green.get(f) == PRIORITY and of_lane[network.conn_from_lane[f]] >= 0
+            }
+            if against:
+                share, known = found.get(stream, (0.0, set()))
+                found[stream] = share + float(network.conn_share[own]), known | against
+        rows += [(stage, s - first, share, sorted(f)) for s, (share, f) in sorted(found.items())]
+    stage_of = np.array([r[0] for r in rows], dtype=np.int32)
+    foes_of = [r[3] for r in rows]
+    return {
+        "yield_ptr": np.searchsorted(stage_of, np.arange(network.stages + 1)).astype(np.int32),
+        "yield_stream": np.array([r[1] for r in rows], dtype=np.int32),
+        "yield_share": np.array([r[2] for r in rows], dtype=np.float32),
+        "foe_ptr": np.concatenate(([0], np.cumsum([len(f) for f in foes_of]))).astype(np.int32),
+        "foe_stream": np.array([f for foes in foes_of for f in foes], dtype=np.int32),
+    }
+
+
 @dataclass(frozen=True)
 class Rates:
     """What each stage does for each stream, in the blocks of `RolloutSearch`."""
@@ -163,7 +210,7 @@ def stream_rates(
     ptr, conn, code = network.conn_stage_code
     stage = np.repeat(np.arange(network.stages), np.diff(ptr))
     if conn_rate is None:
-        conn_rate = np.where(code == PRIORITY, 1.0, PERMISSIVE_RATE)
+        conn_rate = np.where(code == PRIORITY, 1.0, _permissive_rate(network, stage, conn, code))
     of_lane = np.full(network.lanes, -1, dtype=np.int64)
     of_lane[streams.lane[streams.lane >= 0]] = np.flatnonzero(streams.lane >= 0)
     stream = of_lane[network.conn_from_lane[conn]]
@@ -186,13 +233,36 @@ def stream_rates(
     width = np.diff(streams.stream_ptr)[junction]
     local = for_stage - network.junction_stage_ptr[junction]
     within = np.arange(streams.cells) - streams.rate_ptr[junction] - local * width
-    # A base policy sees a shared lane at the square of what passes, as max-pressure does.
+    # A base policy sees a shared lane at the square of what passes, and a turn that gives way
+    # at half its rate, as max-pressure does.
+    weak = np.ones(streams.cells)
+    of_stage = np.repeat(np.arange(network.stages), np.diff(streams.yield_ptr))
+    first = streams.stream_ptr[network.stage_junction[of_stage]]
+    weak[_cell(network, streams, of_stage, first + streams.yield_stream)] -= (
+        OPPOSED_LOSS * streams.yield_share
+    )
     rate_of[streams.rate_of_ptr[junction] + within * streams.wide[junction] + local] = (
-        rate * passing**2
+        rate * weak * passing**2
     )
     return Rates(
         rate.astype(np.float32), rate_of.astype(np.float32), passing.astype(np.float32)
     )
+
+
+def _permissive_rate(
+    network: Network,
+    stage: NDArray[np.integer],
+    conn: NDArray[np.int32],
+    code: NDArray[np.uint8],
+) -> NDArray[np.float64]:
+    """Rate of each served connection if it gives way, while nobody comes that it gives way to."""
+    green = set(zip(stage[code == PRIORITY].tolist(), conn[code == PRIORITY].tolist(), strict=True))
+    rate = np.full(len(conn), PERMISSIVE_RATE)
+    for k in np.flatnonzero(code != PRIORITY).tolist():
+        foes = network.conn_yield_idx[slice(*network.conn_yield_ptr[conn[k] : conn[k] + 2])]
+        if any((int(stage[k]), f) in green for f in foes.tolist()):
+            rate[k] = UNOPPOSED_RATE
+    return rate
 
 
 def _cell(
