@@ -20,20 +20,20 @@ cdef class ArrivalForecast:
     ``feed_ptr`` int32[lanes + 1], ``feed_to`` int32[feeds] (approach lane), ``feed_share``
     float32[feeds], ``feed_s`` int32[feeds] travel time, below the length of the ring;
     ``seen_s`` float32[lanes]: how far ahead the lane's own sensors see; ``internal``
-    uint8[lanes]: whether it is fed inside its own junction; ``fed_s``
-    int32[lanes]: least travel time from a signal upstream, 0 if there is none.
+    uint8[lanes]: whether it is fed inside its own junction; ``fed`` uint8[lanes]: whether
+    another junction feeds it.
     """
 
-    cdef const int[::1] feed_ptr, feed_to, feed_s, fed_s
+    cdef const int[::1] feed_ptr, feed_to, feed_s
     cdef const float[::1] feed_share, seen_s
-    cdef const unsigned char[::1] internal
+    cdef const unsigned char[::1] internal, fed
     cdef float[:, ::1] ring
     cdef float[::1] fed_vps
     cdef long long now_s
     cdef float elapsed_s
 
     def __init__(
-        self, *, feed_ptr, feed_to, feed_share, feed_s, seen_s, internal, fed_s, ring, fed_vps,
+        self, *, feed_ptr, feed_to, feed_share, feed_s, seen_s, internal, fed, ring, fed_vps,
     ):
         self.feed_ptr = feed_ptr
         self.feed_to = feed_to
@@ -41,7 +41,7 @@ cdef class ArrivalForecast:
         self.feed_s = feed_s
         self.seen_s = seen_s
         self.internal = internal
-        self.fed_s = fed_s
+        self.fed = fed
         self.ring = ring
         self.fed_vps = fed_vps
         self.now_s = -1
@@ -49,12 +49,13 @@ cdef class ArrivalForecast:
 
     def update(
         self, long long now_s, const float[::1] departed_veh, const float[::1] flow_vps,
-        const float[:, ::1] coming_vps, float[:, ::1] arrival_vps,
+        const float[:, ::1] coming_vps, float[:, ::1] arrival_vps, float[::1] fed_scale,
     ):
         """One tick.
 
         IN ``departed_veh`` [lanes] left in it; ``flow_vps`` measured arrivals; ``coming_vps``
-        [lanes, seconds in view]. OUT ``arrival_vps`` [lanes, horizon]: mean over each second.
+        [lanes, seconds in view]. OUT ``arrival_vps`` [lanes, horizon]: mean over each second, as
+        far as it is known or not fed from upstream; ``fed_scale`` [lanes] by which feeds count.
         """
         cdef int lane, k, t, place, slot, length = self.ring.shape[1], count = flow_vps.shape[0]
         cdef long long since
@@ -86,18 +87,55 @@ cdef class ArrivalForecast:
             for lane in range(count):
                 flow = flow_vps[lane]
                 scale, rest = 1.0, flow
-                if self.fed_s[lane] > 0:
+                if self.fed[lane]:
                     rest = max(flow - self.fed_vps[lane], 0.0)
                     if self.fed_vps[lane] > LEAST_FED * flow:
                         scale = min(flow / max(self.fed_vps[lane], 1e-6), MOST_GAIN)
                         rest = 0.0
+                if self.internal[lane]:
+                    rest = 0.0
+                fed_scale[lane] = scale
                 for t in range(arrival_vps.shape[1]):
                     if t < self.seen_s[lane]:
                         arrival_vps[lane, t] = coming_vps[lane, t] if t < coming_vps.shape[1] else 0.0
-                    elif self.internal[lane]:
-                        arrival_vps[lane, t] = 0.0
-                    elif t < self.fed_s[lane]:
+                    elif t < length:
                         arrival_vps[lane, t] = scale * self.ring[lane, (now_s + t) % length] + rest
                     else:
-                        arrival_vps[lane, t] = flow
+                        arrival_vps[lane, t] = rest
         return 0
+
+
+def add_planned(
+    const int[::1] feed_ptr,            # IN  [lanes + 1], as in `ArrivalForecast`
+    const int[::1] feed_to,             # IN
+    const float[::1] feed_share,        # IN
+    const int[::1] feed_s,              # IN
+    const float[::1] fed_scale,         # IN  [lanes] from the forecast
+    const float[::1] seen_s,            # IN  [lanes]
+    const float[::1] flow_vps,          # IN  [lanes] mean departures, where no plan tells
+    long long now_s,                    # IN
+    const long long[::1] told_s,        # IN  [rows] when each plan was told
+    const int[::1] horizon_s,           # IN  [rows] how far it reaches
+    const float[:, ::1] planned_vps,    # IN  [rows, longest horizon]
+    const int[::1] planned_of,          # IN  [lanes] row of the lane, -1 if none
+    float[:, ::1] arrival_vps,          # INOUT [lanes, horizon]
+):
+    """Add what upstream junctions plan to send, to arrivals that are later than what they have."""
+    cdef int lane, k, t, to, row, first
+    cdef long long at
+    cdef float share, vps
+    with nogil:
+        for lane in range(flow_vps.shape[0]):
+            row = planned_of[lane]
+            for k in range(feed_ptr[lane], feed_ptr[lane + 1]):
+                to = feed_to[k]
+                share = feed_share[k] * fed_scale[to]
+                first = max(feed_s[k], <int>seen_s[to])
+                for t in range(first, arrival_vps.shape[1]):
+                    at = t - feed_s[k]
+                    vps = flow_vps[lane]
+                    if row >= 0:
+                        at += now_s - told_s[row]
+                        if at < horizon_s[row]:
+                            vps = planned_vps[row, at]
+                    arrival_vps[to, t] += share * vps

@@ -27,6 +27,7 @@ cdef float SNEAKERS_VEH = 1.0
 cdef struct Table:
     # One junction's slice of the arrays; see `RolloutSearch`.
     int streams, stages, wide, horizon
+    float decay
     const float* rate
     const float* rate_of
     const float* pass_share
@@ -51,7 +52,7 @@ cdef struct Table:
 cdef struct Play:
     # A junction in the middle of being played out.
     int now_s, stage, green_s, next_stage, hold_s, lost_s
-    float charged
+    float charged, fade
     float* rate
     float* pass_share
     float* queue
@@ -80,7 +81,8 @@ cdef class RolloutSearch:
 
     cdef const int[::1] stream_ptr, stage_ptr, rate_ptr, rate_of_ptr, wide, min_green_s
     cdef const int[:, ::1] hold_s, lost_s
-    cdef const float[::1] weight, fade, inner_share, inner_room
+    cdef const int[::1] horizon_s
+    cdef const float[::1] weight, decay, inner_share, inner_room
     cdef const int[::1] inner_ptr, inner_from, inner_to
     cdef const int[::1] yield_ptr, yield_stream, foe_ptr, foe_stream
     cdef const float[::1] yield_share
@@ -89,8 +91,8 @@ cdef class RolloutSearch:
 
     def __init__(
         self, *, stream_ptr, stage_ptr, rate_ptr, rate_of_ptr, wide, min_green_s, hold_s, lost_s,
-        weight, fade, inner_ptr, inner_from, inner_to, inner_share, inner_room,
-        yield_ptr, yield_stream, yield_share, foe_ptr, foe_stream, int horizon_s, int base_every_s, float stop_s, float worth_s,
+        weight, decay, horizon_s, inner_ptr, inner_from, inner_to, inner_share, inner_room,
+        yield_ptr, yield_stream, yield_share, foe_ptr, foe_stream, int most_horizon_s, int base_every_s, float stop_s, float worth_s,
         float terminal_s, float terminal_veh_s,
     ):
         cdef int j
@@ -103,7 +105,8 @@ cdef class RolloutSearch:
         self.hold_s = hold_s
         self.lost_s = lost_s
         self.weight = weight
-        self.fade = fade
+        self.decay = decay
+        self.horizon_s = horizon_s
         self.inner_ptr = inner_ptr
         self.inner_from = inner_from
         self.inner_to = inner_to
@@ -114,7 +117,7 @@ cdef class RolloutSearch:
         self.yield_share = yield_share
         self.foe_ptr = foe_ptr
         self.foe_stream = foe_stream
-        self.horizon = horizon_s
+        self.horizon = most_horizon_s
         self.base_every_s = base_every_s
         self.stop_s = stop_s
         self.worth_s = worth_s
@@ -137,7 +140,7 @@ cdef class RolloutSearch:
         const float[::1] room_veh, const float[::1] refill_vps,
         const unsigned char[::1] allowed, const short[:, ::1] plan, const float[::1] plan_weight,
         float[:, ::1] scratch, int threads,
-        int[::1] choice, float[::1] cost, float[::1] keep_cost,
+        int[::1] choice, float[::1] cost, float[::1] keep_cost, float[:, ::1] planned_vps,
     ):
         """Search at the junctions ``due``.
 
@@ -149,7 +152,8 @@ cdef class RolloutSearch:
         behind takes, and ``refill_vps`` at which it gets room. ``allowed`` uint8[stages]:
         whether a stage may be chosen. ``plan`` int16[junctions, horizon]: stage planned, -1
         none; ``plan_weight``: cost of each second off it.
-        OUT [junctions] ``choice``: local stage; ``cost`` of it, ``keep_cost`` of keeping.
+        OUT [junctions] ``choice``: local stage; ``cost`` of it, ``keep_cost`` of keeping;
+        ``planned_vps`` [streams, longest horizon]: what would leave in each second.
         """
         cdef int k, count = due.shape[0]
         with nogil:
@@ -158,6 +162,7 @@ cdef class RolloutSearch:
                     due[k], shown, green_s, rate, rate_of, pass_share, cap_vps, queue_veh, arrival_of,
                     arrival_vps, steady_vps, open_share, room_veh, refill_vps, allowed, plan,
                     plan_weight, &scratch[threadid(), 0], choice, cost, keep_cost,
+                    planned_vps,
                 )
 
     cdef int junction(
@@ -168,9 +173,11 @@ cdef class RolloutSearch:
         const float[::1] room_veh, const float[::1] refill_vps,
         const unsigned char[::1] allowed, const short[:, ::1] plan, const float[::1] plan_weight,
         float* scratch, int[::1] choice, float[::1] cost, float[::1] keep_cost,
+        float[:, ::1] planned_vps,
     ) except -1 nogil:
         cdef int first = self.stream_ptr[j], stage0 = self.stage_ptr[j]
         cdef int n = self.stream_ptr[j + 1] - first, i, t, x, s, source, best = shown[j], span = <int>self.worth_s
+        cdef int best_x = 1, best_s = -1
         cdef float value, least
         cdef Table table
         cdef Play play
@@ -180,7 +187,8 @@ cdef class RolloutSearch:
         table.streams = n
         table.stages = self.stage_ptr[j + 1] - stage0
         table.wide = self.wide[j]
-        table.horizon = self.horizon
+        table.horizon = self.horizon_s[j]
+        table.decay = self.decay[j]
         table.rate = &rate[self.rate_ptr[j]]
         table.rate_of = &rate_of[self.rate_of_ptr[j]]
         table.pass_share = &pass_share[self.rate_ptr[j]]
@@ -205,21 +213,21 @@ cdef class RolloutSearch:
         play.pass_share = table.gone + 2 * n
         for i in range(n):
             source = arrival_of[first + i]
-            for t in range(self.horizon):
+            for t in range(table.horizon):
                 table.arrive[t * n + i] = steady_vps[first + i]
                 if source >= 0:
                     table.arrive[t * n + i] += arrival_vps[source, t]
         # Arrivals within the time over which the base policy weighs a change, from each second.
         for i in range(n):
             value = 0.0
-            for t in range(self.horizon - 1, -1, -1):
+            for t in range(table.horizon - 1, -1, -1):
                 value += table.arrive[t * n + i]
-                if t + span < self.horizon:
+                if t + span < table.horizon:
                     value -= table.arrive[(t + span) * n + i]
                 table.soon[t * n + i] = value
-            for t in range(max(self.horizon - span, 1), self.horizon):
+            for t in range(max(table.horizon - span, 1), table.horizon):
                 # Past the horizon it goes on as it was.
-                table.soon[t * n + i] = table.soon[(max(self.horizon - span, 1) - 1) * n + i]
+                table.soon[t * n + i] = table.soon[(max(table.horizon - span, 1) - 1) * n + i]
         # Going on with the shown stage is played once; each extension starts from a copy.
         play.queue = work
         play.open = work + n
@@ -236,6 +244,7 @@ cdef class RolloutSearch:
         play.next_stage = -1
         play.hold_s = play.lost_s = 0
         play.charged = 0.0
+        play.fade = 1.0
         self.show(&table, &play)
         for x in range(EXTENSIONS):
             while play.now_s < EXTEND_S[x]:
@@ -246,6 +255,7 @@ cdef class RolloutSearch:
         for i in range(4 * n):
             work[i] = saved[4 * n + i]
         play.now_s = EXTEND_S[1]
+        play.fade = table.decay ** EXTEND_S[1]
         play.green_s = green_s[j] + EXTEND_S[1]
         play.charged = self.off_plan(&table, play.stage, 0, EXTEND_S[1])
         self.show(&table, &play)
@@ -260,6 +270,7 @@ cdef class RolloutSearch:
                 for i in range(4 * n):
                     work[i] = saved[x * 4 * n + i]
                 play.now_s = EXTEND_S[x]
+                play.fade = table.decay ** EXTEND_S[x]
                 play.stage = shown[j]
                 play.green_s = green_s[j] + EXTEND_S[x]
                 play.charged = self.off_plan(&table, shown[j], 0, EXTEND_S[x])
@@ -269,9 +280,40 @@ cdef class RolloutSearch:
                 if value < least:
                     least = value
                     best = s if x == 0 else shown[j]
+                    best_x = x
+                    best_s = s
         choice[j] = best
         cost[j] = least
+        self.tell(&table, &play, saved, best_x, best_s, shown[j], green_s[j], allowed, stage0,
+                  &planned_vps[first, 0])
         return 0
+
+    cdef void tell(
+        self, const Table* table, Play* play, const float* saved, int x, int s, int shown,
+        int green_s, const unsigned char[::1] allowed, int stage0, float* planned_vps,
+    ) noexcept nogil:
+        """Play the best choice once more, to tell the neighbours what leaves when."""
+        cdef int i, t, n = table.streams
+        for i in range(4 * n):
+            play.queue[i] = saved[i]
+        play.now_s = 0
+        play.stage = shown
+        play.green_s = green_s
+        play.next_stage = -1
+        play.hold_s = play.lost_s = 0
+        play.charged = 0.0
+        play.fade = 1.0
+        self.show(table, play)
+        while play.now_s < table.horizon:
+            if play.now_s == EXTEND_S[x] and s >= 0:
+                self.change(table, play, s)
+            elif play.now_s >= EXTEND_S[x]:
+                self.go_on(table, play, allowed, stage0)
+            t = play.now_s
+            self.step(table, play)
+            for i in range(n):
+                planned_vps[i * self.horizon + t] = table.gone[i]
+
 
     cdef float off_plan(self, const Table* table, int stage, int first, int last) noexcept nogil:
         cdef float total = 0.0
@@ -279,7 +321,7 @@ cdef class RolloutSearch:
         if table.plan_weight > 0.0:
             for t in range(first, last):
                 if table.plan[t] >= 0 and table.plan[t] != stage:
-                    total += self.fade[t] * table.plan_weight
+                    total += table.plan_weight * table.decay ** t
         return total
 
     cdef void show(self, const Table* table, Play* play) noexcept nogil:
@@ -330,7 +372,7 @@ cdef class RolloutSearch:
         cdef int i, k, n = table.streams
         cdef float* gone = table.gone
         cdef float x, d, stopped
-        cdef float stop_s = self.stop_s, fade = self.fade[play.now_s]
+        cdef float stop_s = self.stop_s, fade = play.fade
         cdef const float* r = play.rate
         cdef const float* p = play.pass_share
         cdef const float* following
@@ -368,6 +410,7 @@ cdef class RolloutSearch:
             if (play.next_stage if play.next_stage >= 0 else play.stage) != table.plan[play.now_s]:
                 play.charged += fade * table.plan_weight
         play.now_s += 1
+        play.fade *= table.decay
         if play.next_stage < 0:
             play.green_s += 1
         elif play.hold_s > 0:
@@ -393,17 +436,10 @@ cdef class RolloutSearch:
         int stage0,
     ) noexcept nogil:
         """Cost to the horizon and of what stands there; stops early beyond ``bound``."""
-        cdef int i, n = table.streams, wanted
+        cdef int i, n = table.streams
         cdef float total
         while play.now_s < table.horizon:
-            if play.next_stage < 0 and play.green_s >= table.min_green_s[play.stage]:
-                wanted = play.stage
-                if table.plan_weight > 0.0 and table.plan[play.now_s] >= 0:
-                    wanted = table.plan[play.now_s]
-                elif play.green_s % self.base_every_s == 0:
-                    wanted = self.base_policy(table, play, allowed, stage0)
-                if wanted != play.stage:
-                    self.change(table, play, wanted)
+            self.go_on(table, play, allowed, stage0)
             self.step(table, play)
             if play.now_s % PRUNE_EVERY == 0:
                 total = play.charged
@@ -417,6 +453,20 @@ cdef class RolloutSearch:
                 self.terminal_s + self.terminal_veh_s * play.queue[i]
             )
         return total
+
+    cdef void go_on(
+        self, const Table* table, Play* play, const unsigned char[::1] allowed, int stage0,
+    ) noexcept nogil:
+        """What follows the choice: the plan where there is one, else the base policy."""
+        cdef int wanted = play.stage
+        if play.next_stage >= 0 or play.green_s < table.min_green_s[play.stage]:
+            return
+        if table.plan_weight > 0.0 and table.plan[play.now_s] >= 0:
+            wanted = table.plan[play.now_s]
+        elif play.green_s % self.base_every_s == 0:
+            wanted = self.base_policy(table, play, allowed, stage0)
+        if wanted != play.stage:
+            self.change(table, play, wanted)
 
     cdef int base_policy(
         self, const Table* table, const Play* play, const unsigned char[::1] allowed, int stage0,

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from topis._core.arrivals import add_planned
 from topis._core.rollout import RolloutSearch
 from topis.config import setting
 from topis.control.streams import RoadsBehind, compile_streams, stream_rates
 from topis.model.command import Commands
+from topis.model.feeds import find_lane_feeds
 from topis.model.lamp import RED
 from topis.model.network import Network
-from topis.model.state import SignalState, TrafficState, zero_if_unknown
+from topis.model.state import HORIZON_S, SignalState, TrafficState, zero_if_unknown
 from topis.units import MS_PER_S
 
 
@@ -25,11 +27,12 @@ class AdaptiveSettings:
     """One set everywhere; see docs/control.md for how they were chosen."""
 
     interval_s: float = setting(2.0, 1, 30, "time between two decisions at a junction")
-    horizon_s: float = setting(60.0, 20, 90, "how far ahead each choice is played out")
+    horizon_s: float = setting(60.0, 20, 180, "how far ahead each choice is played out")
     stop_s: float = setting(3.0, 0, 60, "what one stop costs in seconds of delay")
     worth_s: float = setting(15.0, 1, 120, "base policy: a change is weighed over this time")
     base_every_s: float = setting(4.0, 1, 30, "base policy: time between two choices")
     startup_s: float = setting(1.0, 0, 5, "green lost as a queue starts")
+    cycles: float = setting(1.0, 0, 3, "horizon at least so many shortest cycles")
     fade_s: float = setting(40.0, 5, 10000, "time in which the weight of later cost fades")
     terminal_s: float = setting(0.0, 0, 120, "cost of a vehicle left at the horizon")
     terminal_veh_s: float = setting(0.0, 0, 30, "growth of it with the queue")
@@ -53,7 +56,11 @@ class Adaptive:
         self._rates = stream_rates(network, streams)
         weight = np.where(streams.lane >= 0, 1.0, 0.0)
         weight[streams.walk >= 0] = 1.0
-        self._horizon = int(s.horizon_s)
+        horizon_s = self._horizons()
+        fade_s = np.maximum(s.fade_s, horizon_s * (s.fade_s / s.horizon_s))
+        self._horizon = int(horizon_s.max(initial=int(s.horizon_s)))
+        self._horizon_s = horizon_s
+        self._feeds = find_lane_feeds(network)
         self._search = RolloutSearch(
             stream_ptr=streams.stream_ptr,
             stage_ptr=network.junction_stage_ptr,
@@ -64,7 +71,8 @@ class Adaptive:
             hold_s=streams.hold_s,
             lost_s=streams.lost_s,
             weight=weight.astype(np.float32),
-            fade=np.exp(-np.arange(self._horizon) / s.fade_s).astype(np.float32),
+            decay=np.exp(-1.0 / fade_s).astype(np.float32),
+            horizon_s=horizon_s,
             inner_ptr=streams.inner_ptr,
             inner_from=streams.inner_from,
             inner_to=streams.inner_to,
@@ -75,7 +83,7 @@ class Adaptive:
             yield_share=streams.yield_share,
             foe_ptr=streams.foe_ptr,
             foe_stream=streams.foe_stream,
-            horizon_s=self._horizon,
+            most_horizon_s=self._horizon,
             base_every_s=int(s.base_every_s),
             stop_s=s.stop_s,
             worth_s=s.worth_s,
@@ -94,6 +102,8 @@ class Adaptive:
         self._arrival_of = np.where(self._is_lane, number[self._lane], -1).astype(np.int32)
         self._plan = np.full((network.junctions, self._horizon), -1, dtype=np.int16)
         self._plan_weight = np.zeros(network.junctions, dtype=np.float32)
+        self._planned_vps = np.zeros((count, self._horizon), dtype=np.float32)
+        self._told_s = np.full(count, -(10**6), dtype=np.int64)
         self._choice = np.zeros(network.junctions, dtype=np.int32)
         self._cost = np.zeros(network.junctions, dtype=np.float32)
         self._keep_cost = np.zeros(network.junctions, dtype=np.float32)
@@ -101,7 +111,21 @@ class Adaptive:
         self._unserved_s = np.zeros(count, dtype=np.float32)
         self._last_ms: int | None = None
         self._roads = RoadsBehind(network)
+        stream_of = np.full(len(number), -1, dtype=np.int32)
+        stream_of[self._lane[self._is_lane]] = np.flatnonzero(self._is_lane)
+        self._planned_of = stream_of[network.approach_lanes]
+        self._planned_horizon_s = horizon_s[streams.junction]
         self._timeline()
+
+    def _horizons(self) -> NDArray[np.int32]:
+        """Long enough to see every stage of a junction served once, int32[junctions]."""
+        network, s = self._network, self._set
+        least_s = np.bincount(
+            network.stage_junction, self._streams.min_green_s, minlength=network.junctions
+        )
+        whole_s = (self._streams.hold_s + self._streams.lost_s).max(axis=1)
+        least_s += np.bincount(network.stage_junction, whole_s, minlength=network.junctions)
+        return np.clip(np.ceil(s.cycles * least_s), s.horizon_s, HORIZON_S).astype(np.int32)
 
     def _timeline(self) -> None:
         network = self._network
@@ -157,6 +181,12 @@ class Adaptive:
                     self._tl[self._tl_ptr[j][:, None] + at % self._tl_cycle[:, None]].astype(np.int16)
                 )
                 self._plan_weight[:] = self._set.plan_weight
+                import os
+
+                free = os.environ.get("FREE", "").split(",")
+                for k, name in enumerate(network.junction_ids):
+                    if name in free:
+                        self._plan_weight[k] = float(os.environ.get("FREEW", "0"))
             self._decide(which, local, green_s, state, signals)
             self._target[which] = low[which] + self._choice[which]
         return Commands(state.time_ms, self._target.astype(np.int32))
@@ -192,6 +222,24 @@ class Adaptive:
         room, refill = self._roads.room(state, self._set.full_share)
         allowed = self._allowed(local, state, signals)
         f = np.float32
+        arrival_vps = state.arrival_vps.copy()
+        flow = np.ascontiguousarray(zero_if_unknown(state.flow_vps)[network.approach_lanes])
+        feeds = self._feeds
+        add_planned(
+            feeds.ptr,
+            feeds.to,
+            feeds.share,
+            feeds.travel_s,
+            state.fed_scale,
+            state.seen_s,
+            flow,
+            state.time_ms // MS_PER_S,
+            self._told_s,
+            self._planned_horizon_s,
+            self._planned_vps,
+            self._planned_of,
+            arrival_vps,
+        )
         self._search.decide(
             which,
             local,
@@ -202,7 +250,7 @@ class Adaptive:
             (streams.cap * flowing).astype(f),
             queue.astype(f),
             self._arrival_of,
-            state.arrival_vps,
+            arrival_vps,
             steady.astype(f),
             open_share.astype(f),
             np.where(self._is_lane, room[lane], 1e4).astype(f),
@@ -215,7 +263,10 @@ class Adaptive:
             self._choice,
             self._cost,
             self._keep_cost,
+            self._planned_vps,
         )
+        decided = np.isin(streams.junction, which)
+        self._told_s[decided] = state.time_ms // MS_PER_S
 
     def _wait(
         self, state: TrafficState, signals: SignalState, shown: NDArray[np.int32]

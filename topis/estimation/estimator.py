@@ -119,6 +119,8 @@ class Estimator:
             np.where((seen_by == LOOPS) & (advance >= 0), between_m / np.maximum(speed_mps, 1), 0.0),
         )
         self.arrival_vps = np.zeros((count, HORIZON_S), np.float32)
+        self._fed_scale = np.ones(count, np.float32)
+        self._seen_s = seen_s.astype(np.float32)
         self._forecast = forecast_arrivals(network, seen_s.astype(np.float32))
         self._confidence = self._spread(confidence, 0.0)
         self._view = self._spread(self._view_veh, np.nan)
@@ -140,11 +142,18 @@ class Estimator:
         self._tracker.update(zero_if_unknown(observation.reading), green, dt_s)
         self._take_probes(observation)
         self._forecast.update(
-            now_ms // MS_PER_S, self._departed, self._flow, self._coming_vps, self.arrival_vps
+            now_ms // MS_PER_S,
+            self._departed,
+            self._flow,
+            self._coming_vps,
+            self.arrival_vps,
+            self._fed_scale,
         )
         return TrafficState(
             time_ms=now_ms,
             arrival_vps=self.arrival_vps.copy(),
+            fed_scale=self._fed_scale.copy(),
+            seen_s=self._seen_s,
             flowing=self._spread(self._flowing, 1.0),
             out_vps=self._spread(self._out, np.nan),
             queue_veh=self._spread(self._queue, np.nan),

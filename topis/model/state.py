@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 F4 = NDArray[np.float32]
 
 #: How far ahead arrivals are forecast (s).
-HORIZON_S = 90
+HORIZON_S = 180
 
 
 def zero_if_unknown(values: F4) -> F4:
@@ -28,7 +28,8 @@ class TrafficState:
     seen that wants this green (loops), or mean headway in view (cameras). ``flow_vps``:
     arrivals, smoothed over some minutes. ``arrival_vps`` float32[approach lanes,
     `HORIZON_S`]: vehicles expected at the stop line in each of the next seconds, if nothing
-    held them up, beyond those that stand. ``flowing``: 1 where those who wait get away at
+    held them up, beyond those that stand, those still to leave an upstream signal not
+    counted; ``fed_scale`` by which such count, ``seen_s`` from when on (both [approach lanes]). ``flowing``: 1 where those who wait get away at
     green, towards 0 where something blocks them. ``out_vps``: departures, smoothed over about
     a cycle. ``confidence``: 1 seen by a working sensor, 0 assumed.
     """
@@ -40,6 +41,8 @@ class TrafficState:
     gap_s: F4
     flow_vps: F4
     arrival_vps: F4
+    fed_scale: F4
+    seen_s: F4
     flowing: F4
     out_vps: F4
     confidence: F4
