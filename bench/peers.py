@@ -62,9 +62,17 @@ def recorded_copy(config: SumoConfig, folder: Path, states: Path) -> Path:
 @click.option("-c", "--controller", "controllers", multiple=True, required=True)
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--sensing", default="city", show_default=True)
+@click.option("--demand", default=1.0, show_default=True, help="Share of the vehicles.")
+@click.option("--first-seed", default=1, show_default=True)
 @click.option("--jobs", default=2, show_default=True)
 def main(
-    scenarios: tuple[str, ...], controllers: tuple[str, ...], seeds: int, sensing: str, jobs: int
+    scenarios: tuple[str, ...],
+    controllers: tuple[str, ...],
+    seeds: int,
+    sensing: str,
+    demand: float,
+    first_seed: int,
+    jobs: int,
 ) -> None:
     """Print a table of mean delay / network time (s/veh) and of violations, per scenario."""
     print(f"| scenario ({sensing}) | " + " | ".join(controllers) + " | unsafe |")
@@ -74,7 +82,7 @@ def main(
         with tempfile.TemporaryDirectory() as root:
             specs, states = [], []
             for controller in controllers:
-                for seed in range(1, seeds + 1):
+                for seed in range(first_seed, first_seed + seeds):
                     folder = Path(root, f"{controller}-{seed}")
                     folder.mkdir()
                     states.append(folder / "states.xml")
@@ -83,6 +91,7 @@ def main(
                         RunSpec(
                             scenario=name, config_file=copy, controller=controller, seed=seed,
                             layout=sensing_layout(sensing), folder=folder / "run",
+                            demand_scale=None if demand == 1.0 else demand,
                         )
                     )  # fmt: skip
             statuses = run_batch(specs, jobs, lambda _: None)

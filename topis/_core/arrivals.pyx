@@ -139,3 +139,46 @@ def add_planned(
                         if at < horizon_s[row]:
                             vps = planned_vps[row, at]
                     arrival_vps[to, t] += share * vps
+
+
+def waits_ahead(
+    const int[::1] feed_ptr,            # IN  [lanes + 1], as in `ArrivalForecast`
+    const int[::1] feed_to,             # IN
+    const float[::1] feed_share,        # IN
+    const int[::1] feed_s,              # IN
+    long long now_s,                    # IN
+    const long long[::1] told_s,        # IN  [rows] when each row of waits was told
+    const int[::1] horizon_s,           # IN  [rows] how far it reaches
+    const float[:, ::1] wait_s,         # IN  [rows, longest horizon]
+    const int[::1] row_of,              # IN  [lanes] row of the lane, -1 if none
+    const float[::1] crowded,           # IN  [rows] 0 to 1: how much its waits count
+    float[:, ::1] ahead_s,              # OUT [rows, longest horizon]
+):
+    """Wait at the next signal of a vehicle that leaves a stop line in each of the next seconds.
+
+    Waits that lie beyond what is told are taken to be as the mean of what is.
+    """
+    cdef int lane, k, t, row, to, horizon
+    cdef long long at
+    cdef float mean
+    with nogil:
+        for lane in range(row_of.shape[0]):
+            row = row_of[lane]
+            if row < 0:
+                continue
+            for t in range(ahead_s.shape[1]):
+                ahead_s[row, t] = 0.0
+            for k in range(feed_ptr[lane], feed_ptr[lane + 1]):
+                to = row_of[feed_to[k]]
+                if to < 0:
+                    continue
+                horizon = horizon_s[to]
+                mean = 0.0
+                for t in range(horizon):
+                    mean += wait_s[to, t]
+                mean /= max(horizon, 1)
+                for t in range(ahead_s.shape[1]):
+                    at = t + feed_s[k] + now_s - told_s[to]
+                    ahead_s[row, t] += crowded[to] * feed_share[k] * (
+                        wait_s[to, at] if at < horizon else mean
+                    )

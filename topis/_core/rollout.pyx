@@ -19,6 +19,10 @@ cdef int[EXTENSIONS] EXTEND_S = [0, 2, 4, 7, 10, 14, 19, 25]
 #: Accrued cost is compared with the best so far every so many steps.
 cdef int PRUNE_EVERY = 4
 
+#: Part of a vehicle's own passage that must be free before it is through, and what one waits
+#: at least that is not served within the horizon (s).
+cdef float ONE_MORE_VEH = 0.5
+cdef float BEYOND_S = 10.0
 #: Traffic with priority that arrives within this time leaves no gap (s).
 cdef float GAP_S = 2.5
 #: Vehicles of a stream that wait inside the junction for a gap, and leave at yellow.
@@ -47,6 +51,9 @@ cdef struct Table:
     float plan_weight
     float* arrive
     float* soon
+    float* ahead
+    float* met
+    float* could
     float* gone
 
 cdef struct Play:
@@ -87,12 +94,12 @@ cdef class RolloutSearch:
     cdef const int[::1] yield_ptr, yield_stream, foe_ptr, foe_stream
     cdef const float[::1] yield_share
     cdef int horizon, most_streams, base_every_s
-    cdef float stop_s, worth_s, terminal_s, terminal_veh_s
+    cdef float ahead_share, stop_s, worth_s, terminal_s, terminal_veh_s
 
     def __init__(
         self, *, stream_ptr, stage_ptr, rate_ptr, rate_of_ptr, wide, min_green_s, hold_s, lost_s,
         weight, decay, horizon_s, inner_ptr, inner_from, inner_to, inner_share, inner_room,
-        yield_ptr, yield_stream, yield_share, foe_ptr, foe_stream, int most_horizon_s, int base_every_s, float stop_s, float worth_s,
+        yield_ptr, yield_stream, yield_share, foe_ptr, foe_stream, int most_horizon_s, int base_every_s, float ahead_share, float stop_s, float worth_s,
         float terminal_s, float terminal_veh_s,
     ):
         cdef int j
@@ -119,6 +126,7 @@ cdef class RolloutSearch:
         self.foe_stream = foe_stream
         self.horizon = most_horizon_s
         self.base_every_s = base_every_s
+        self.ahead_share = ahead_share
         self.stop_s = stop_s
         self.worth_s = worth_s
         self.terminal_s = terminal_s
@@ -130,7 +138,7 @@ cdef class RolloutSearch:
     @property
     def scratch_size(self):
         """Floats of scratch memory each thread needs."""
-        return self.most_streams * (2 * self.horizon + 4 + 4 * (EXTENSIONS + 1))
+        return self.most_streams * (5 * self.horizon + 4 + 4 * (EXTENSIONS + 1))
 
     def decide(
         self, const int[::1] due, const int[::1] shown, const int[::1] green_s,
@@ -141,6 +149,7 @@ cdef class RolloutSearch:
         const unsigned char[::1] allowed, const short[:, ::1] plan, const float[::1] plan_weight,
         float[:, ::1] scratch, int threads,
         int[::1] choice, float[::1] cost, float[::1] keep_cost, float[:, ::1] planned_vps,
+        const float[:, ::1] ahead_s, float[:, ::1] wait_s,
     ):
         """Search at the junctions ``due``.
 
@@ -153,7 +162,9 @@ cdef class RolloutSearch:
         whether a stage may be chosen. ``plan`` int16[junctions, horizon]: stage planned, -1
         none; ``plan_weight``: cost of each second off it.
         OUT [junctions] ``choice``: local stage; ``cost`` of it, ``keep_cost`` of keeping;
-        ``planned_vps`` [streams, longest horizon]: what would leave in each second.
+        ``planned_vps`` [streams, longest horizon]: what would leave in each second; ``wait_s``
+        how long one that arrives in it would wait. IN ``ahead_s`` [streams, longest horizon]:
+        wait at the next signal of who leaves in each second.
         """
         cdef int k, count = due.shape[0]
         with nogil:
@@ -162,7 +173,7 @@ cdef class RolloutSearch:
                     due[k], shown, green_s, rate, rate_of, pass_share, cap_vps, queue_veh, arrival_of,
                     arrival_vps, steady_vps, open_share, room_veh, refill_vps, allowed, plan,
                     plan_weight, &scratch[threadid(), 0], choice, cost, keep_cost,
-                    planned_vps,
+                    planned_vps, ahead_s, wait_s,
                 )
 
     cdef int junction(
@@ -173,7 +184,7 @@ cdef class RolloutSearch:
         const float[::1] room_veh, const float[::1] refill_vps,
         const unsigned char[::1] allowed, const short[:, ::1] plan, const float[::1] plan_weight,
         float* scratch, int[::1] choice, float[::1] cost, float[::1] keep_cost,
-        float[:, ::1] planned_vps,
+        float[:, ::1] planned_vps, const float[:, ::1] ahead_s, float[:, ::1] wait_s,
     ) except -1 nogil:
         cdef int first = self.stream_ptr[j], stage0 = self.stage_ptr[j]
         cdef int n = self.stream_ptr[j + 1] - first, i, t, x, s, source, best = shown[j], span = <int>self.worth_s
@@ -181,7 +192,7 @@ cdef class RolloutSearch:
         cdef float value, least
         cdef Table table
         cdef Play play
-        cdef float* saved = scratch + n * (2 * self.horizon + 3)
+        cdef float* saved = scratch + n * (5 * self.horizon + 3)
         cdef float* work = saved + 4 * n * EXTENSIONS
         cdef int inner0 = self.inner_ptr[j]
         table.streams = n
@@ -207,7 +218,10 @@ cdef class RolloutSearch:
         table.plan_weight = plan_weight[j]
         table.arrive = scratch
         table.soon = scratch + n * self.horizon
-        table.gone = scratch + 2 * n * self.horizon
+        table.ahead = scratch + 2 * n * self.horizon
+        table.met = scratch + 3 * n * self.horizon
+        table.could = scratch + 4 * n * self.horizon
+        table.gone = scratch + 5 * n * self.horizon
         table.yield_ptr = &self.yield_ptr[stage0]
         play.rate = table.gone + n
         play.pass_share = table.gone + 2 * n
@@ -217,6 +231,7 @@ cdef class RolloutSearch:
                 table.arrive[t * n + i] = steady_vps[first + i]
                 if source >= 0:
                     table.arrive[t * n + i] += arrival_vps[source, t]
+                table.ahead[t * n + i] = self.ahead_share * ahead_s[first + i, t]
         # Arrivals within the time over which the base policy weighs a change, from each second.
         for i in range(n):
             value = 0.0
@@ -285,15 +300,22 @@ cdef class RolloutSearch:
         choice[j] = best
         cost[j] = least
         self.tell(&table, &play, saved, best_x, best_s, shown[j], green_s[j], allowed, stage0,
-                  &planned_vps[first, 0])
+                  &planned_vps[first, 0], &wait_s[first, 0])
         return 0
 
     cdef void tell(
         self, const Table* table, Play* play, const float* saved, int x, int s, int shown,
         int green_s, const unsigned char[::1] allowed, int stage0, float* planned_vps,
+        float* wait_s,
     ) noexcept nogil:
-        """Play the best choice once more, to tell the neighbours what leaves when."""
-        cdef int i, t, n = table.streams
+        """Play the best choice once more, to tell the neighbours what leaves when.
+
+        ``wait_s``: how long one that arrives in each second would wait.
+        """
+        cdef int i, t, leaves, n = table.streams
+        cdef float through, ready
+        cdef float* met = table.met
+        cdef float* could = table.could
         for i in range(4 * n):
             play.queue[i] = saved[i]
         play.now_s = 0
@@ -310,9 +332,26 @@ cdef class RolloutSearch:
             elif play.now_s >= EXTEND_S[x]:
                 self.go_on(table, play, allowed, stage0)
             t = play.now_s
+            for i in range(n):
+                # Queue met, and what could leave.
+                met[t * n + i] = play.queue[i]
+                ready = table.cap[i] * play.rate[i] * play.open[i]
+                could[t * n + i] = ready if ready < play.room[i] else play.room[i]
             self.step(table, play)
             for i in range(n):
                 planned_vps[i * self.horizon + t] = table.gone[i]
+        for i in range(n):
+            leaves = 0
+            through = 0.0
+            for t in range(table.horizon):
+                # ``through``: what leaves from second t up to and including ``leaves`` - 1.
+                while leaves < table.horizon and (leaves <= t or through < met[t * n + i] + ONE_MORE_VEH):
+                    through += could[leaves * n + i]
+                    leaves += 1
+                wait_s[i * self.horizon + t] = leaves - 1 - t
+                if through < met[t * n + i] + ONE_MORE_VEH:
+                    wait_s[i * self.horizon + t] = table.horizon - t + BEYOND_S
+                through -= could[t * n + i]
 
 
     cdef float off_plan(self, const Table* table, int stage, int first, int last) noexcept nogil:
@@ -378,6 +417,7 @@ cdef class RolloutSearch:
         cdef const float* following
         cdef const float* a = table.arrive + play.now_s * n
         cdef const float* w = table.weight
+        cdef const float* ahead = table.ahead + play.now_s * n
         cdef const float* cap = table.cap
         cdef const float* refill = table.refill
         cdef float* queue = play.queue
@@ -401,7 +441,7 @@ cdef class RolloutSearch:
             open_[i] = open_[i] - open_[i] * (1.0 - p[i]) * d
             x = x - d
             stopped = 1.0 if x > 1.0 else x
-            cost[i] = cost[i] + fade * w[i] * (x + stop_s * a[i] * stopped)
+            cost[i] = cost[i] + fade * w[i] * (x + d * ahead[i] + stop_s * a[i] * stopped)
             queue[i] = x
             gone[i] = d
         for k in range(table.inner):

@@ -1,6 +1,10 @@
-"""Adaptive control: a rolling-horizon search at every junction.
+"""Adaptive control: a rolling-horizon search at every junction, in the frame of a policy.
 
-See docs/control.md.
+Level 1 (`topis._core.rollout`), every two seconds: each junction plays out its choices over the
+next minute or two, on its queues, the arrivals that are seen or told by its neighbours, and the
+room behind its stop lines, and makes the first move of the best. Level 2, every few minutes: each
+sub-area either chooses freely or keeps to its plan, whichever is appraised to cost less.
+docs/control.md explains both.
 """
 
 from __future__ import annotations
@@ -10,42 +14,61 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from topis._core.arrivals import add_planned
+from topis._core.arrivals import add_planned, waits_ahead
 from topis._core.rollout import RolloutSearch
 from topis.config import setting
+from topis.control.actuated import Actuated
+from topis.control.policy import PolicyChoice
 from topis.control.streams import RoadsBehind, compile_streams, stream_rates
+from topis.control.timeline import PlanTimeline
+from topis.control.waiting import Waiting
 from topis.model.command import Commands
 from topis.model.feeds import find_lane_feeds
 from topis.model.lamp import RED
-from topis.model.network import Network
+from topis.model.network import BUS_ONLY, Network
 from topis.model.state import HORIZON_S, SignalState, TrafficState, zero_if_unknown
 from topis.units import MS_PER_S
+
+#: A blocked lane is never quite given up: that it flows again shows only at green.
+LEAST_FLOWING = 0.05
+#: The wait at the next signal counts in full where so many stand there already (vehicles):
+#: whom it holds up for a red alone may as well wait there.
+CROWD_VEH = 6.0
+#: Estimates of less confidence are guesses.
+LEAST_CONFIDENCE = 0.5
+#: Room of streams that discharge into nothing that fills (vehicles).
+ENDLESS_VEH = 1e4
+_LONG_AGO_S = -(10**6)
 
 
 @dataclass(frozen=True)
 class AdaptiveSettings:
-    """One set everywhere; see docs/control.md for how they were chosen."""
+    """One set everywhere; docs/control.md tells how they were chosen."""
 
-    interval_s: float = setting(2.0, 1, 30, "time between two decisions at a junction")
-    horizon_s: float = setting(60.0, 20, 180, "how far ahead each choice is played out")
-    stop_s: float = setting(3.0, 0, 60, "what one stop costs in seconds of delay")
-    worth_s: float = setting(15.0, 1, 120, "base policy: a change is weighed over this time")
-    base_every_s: float = setting(4.0, 1, 30, "base policy: time between two choices")
-    startup_s: float = setting(1.0, 0, 5, "green lost as a queue starts")
-    cycles: float = setting(1.0, 0, 3, "horizon at least so many shortest cycles")
+    interval_s: float = setting(1.0, 1, 30, "time between two decisions at a junction")
+    horizon_s: float = setting(60.0, 20, 180, "how far ahead each choice is played out, at least")
+    cycles: float = setting(1.0, 0, 3, "and at least so many shortest cycles of the junction")
     fade_s: float = setting(40.0, 5, 10000, "time in which the weight of later cost fades")
+    stop_s: float = setting(3.0, 0, 60, "what one stop costs, in seconds of delay")
+    ahead_share: float = setting(0.7, 0, 2, "weight of the wait at the next signal")
+    base_every_s: float = setting(4.0, 1, 30, "base policy: time between two choices")
+    worth_s: float = setting(20.0, 2, 60, "base policy: a change is weighed over this time")
+    startup_s: float = setting(1.0, 0, 5, "green lost as a queue starts")
     terminal_s: float = setting(0.0, 0, 120, "cost of a vehicle left at the horizon")
     terminal_veh_s: float = setting(0.0, 0, 30, "growth of it with the queue")
     max_wait_s: float = setting(120.0, 30, 600, "a lane with a queue is served after this wait")
     walk_wait_s: float = setting(100.0, 30, 600, "a crossing is served after this wait")
-    walkers_per_min: float = setting(3.0, 0, 300, "walkers assumed at each crossing")
+    walkers_per_min: float = setting(1.0, 0, 300, "walkers assumed at each crossing")
+    bus_lane_weight: float = setting(10.0, 1, 100, "what a vehicle on a bus lane counts for")
     full_share: float = setting(0.9, 0, 1, "a road filled beyond this takes no more")
-    plan_weight: float = setting(0.0, 0, 1e6, "cost of a second off the plan")
-    keep_share: float = setting(0.0, 0, 0.5, "a change must save this share of the cost")
+    plan_weight: float = setting(
+        100.0, 0, 1e6, "planned policy: cost of a second off the plan (vehicle-seconds)"
+    )
+    free: float = setting(-1.0, -1, 1, "policy: 1 free, 0 planned, -1 by appraisal")
 
 
 class Adaptive:
-    """Rolling-horizon control."""
+    """Rolling-horizon search, free or around the plan."""
 
     name = "adaptive"
 
@@ -54,13 +77,16 @@ class Adaptive:
         self._set = s = settings or AdaptiveSettings()
         self._streams = streams = compile_streams(network, s.startup_s)
         self._rates = stream_rates(network, streams)
-        weight = np.where(streams.lane >= 0, 1.0, 0.0)
-        weight[streams.walk >= 0] = 1.0
-        horizon_s = self._horizons()
-        fade_s = np.maximum(s.fade_s, horizon_s * (s.fade_s / s.horizon_s))
-        self._horizon = int(horizon_s.max(initial=int(s.horizon_s)))
-        self._horizon_s = horizon_s
-        self._feeds = find_lane_feeds(network)
+        self._is_lane = streams.lane >= 0
+        self._is_walk = streams.walk >= 0
+        self._lane = np.where(self._is_lane, streams.lane, 0)
+        self._walk = np.where(self._is_walk, streams.walk, 0)
+        self._low = network.junction_stage_ptr[:-1]
+        self._horizon_s = self._horizons()
+        self._longest = int(self._horizon_s.max(initial=int(s.horizon_s)))
+        fade_s = s.fade_s * self._horizon_s / s.horizon_s
+        weight = (self._is_lane | self._is_walk).astype(np.float32)
+        weight[self._is_lane & (network.lane_use[self._lane] == BUS_ONLY)] = s.bus_lane_weight
         self._search = RolloutSearch(
             stream_ptr=streams.stream_ptr,
             stage_ptr=network.junction_stage_ptr,
@@ -70,9 +96,9 @@ class Adaptive:
             min_green_s=streams.min_green_s,
             hold_s=streams.hold_s,
             lost_s=streams.lost_s,
-            weight=weight.astype(np.float32),
+            weight=weight,
             decay=np.exp(-1.0 / fade_s).astype(np.float32),
-            horizon_s=horizon_s,
+            horizon_s=self._horizon_s,
             inner_ptr=streams.inner_ptr,
             inner_from=streams.inner_from,
             inner_to=streams.inner_to,
@@ -83,8 +109,9 @@ class Adaptive:
             yield_share=streams.yield_share,
             foe_ptr=streams.foe_ptr,
             foe_stream=streams.foe_stream,
-            most_horizon_s=self._horizon,
+            most_horizon_s=self._longest,
             base_every_s=int(s.base_every_s),
+            ahead_share=s.ahead_share,
             stop_s=s.stop_s,
             worth_s=s.worth_s,
             terminal_s=s.terminal_s,
@@ -92,104 +119,62 @@ class Adaptive:
         )
         self._threads = 1
         self._scratch = np.zeros((self._threads, self._search.scratch_size), dtype=np.float32)
-        count = len(streams)
-        self._is_lane = streams.lane >= 0
-        self._lane = np.where(self._is_lane, streams.lane, 0)
-        self._walk = np.where(streams.walk >= 0, streams.walk, 0)
-        self._is_walk = streams.walk >= 0
+        self._roads = RoadsBehind(network)
+        self._feeds = find_lane_feeds(network)
+        self._timeline = PlanTimeline(network)
+        self._policy = PolicyChoice(network)
+        self._by_gaps = Actuated(network)
+        self._waiting = Waiting(network, streams, self._rates, s.max_wait_s, s.walk_wait_s)
+        # Rows of arrivals are approach lanes in the network's order.
         number = np.full(network.lanes, -1, dtype=np.int32)
         number[network.approach_lanes] = np.arange(len(network.approach_lanes))
         self._arrival_of = np.where(self._is_lane, number[self._lane], -1).astype(np.int32)
-        self._plan = np.full((network.junctions, self._horizon), -1, dtype=np.int16)
-        self._plan_weight = np.zeros(network.junctions, dtype=np.float32)
-        self._planned_vps = np.zeros((count, self._horizon), dtype=np.float32)
-        self._told_s = np.full(count, -(10**6), dtype=np.int64)
-        self._choice = np.zeros(network.junctions, dtype=np.int32)
-        self._cost = np.zeros(network.junctions, dtype=np.float32)
-        self._keep_cost = np.zeros(network.junctions, dtype=np.float32)
-        self._target = np.full(network.junctions, -1, dtype=np.int32)
-        self._unserved_s = np.zeros(count, dtype=np.float32)
-        self._last_ms: int | None = None
-        self._roads = RoadsBehind(network)
-        stream_of = np.full(len(number), -1, dtype=np.int32)
+        stream_of = np.full(network.lanes, -1, dtype=np.int32)
         stream_of[self._lane[self._is_lane]] = np.flatnonzero(self._is_lane)
-        self._planned_of = stream_of[network.approach_lanes]
-        self._planned_horizon_s = horizon_s[streams.junction]
-        self._timeline()
-
-    def _horizons(self) -> NDArray[np.int32]:
-        """Long enough to see every stage of a junction served once, int32[junctions]."""
-        network, s = self._network, self._set
-        least_s = np.bincount(
-            network.stage_junction, self._streams.min_green_s, minlength=network.junctions
+        self._stream_of = stream_of[network.approach_lanes]
+        shape = (len(streams), self._longest)
+        self._planned_vps, self._wait_s, self._ahead_s = (
+            np.zeros(shape, dtype=np.float32) for _ in range(3)
         )
-        whole_s = (self._streams.hold_s + self._streams.lost_s).max(axis=1)
-        least_s += np.bincount(network.stage_junction, whole_s, minlength=network.junctions)
-        return np.clip(np.ceil(s.cycles * least_s), s.horizon_s, HORIZON_S).astype(np.int32)
+        self._told_s = np.full(len(streams), _LONG_AGO_S, dtype=np.int64)
+        self._stream_horizon_s = self._horizon_s[streams.junction]
+        self._choice = np.zeros(network.junctions, dtype=np.int32)
+        self._cost, self._keep_cost = (np.zeros(network.junctions, np.float32) for _ in range(2))
+        self._target = np.full(network.junctions, -1, dtype=np.int32)
 
-    def _timeline(self) -> None:
-        network = self._network
-        from topis.control.service import intergreen_ms
-
-        change = intergreen_ms(network) / MS_PER_S
-        rows, cycles, offs = [], [], []
-        for j in range(network.junctions):
-            p = int(network.junction_program[j])
-            sl = slice(*network.program_stage_ptr[p : p + 2])
-            stage = network.program_stage[sl] - network.junction_stage_ptr[j]
-            start = network.program_start_ms[sl] / MS_PER_S
-            cycle = max(1, round(network.program_cycle_ms[p] / MS_PER_S))
-            row = np.full(cycle, -1, dtype=np.int16)
-            n = len(stage)
-            cmd = []
-            for k in range(n):
-                before = stage[k - 1]
-                lead = change[network.junction_stage_ptr[j] + before, stage[k]] if n > 1 else 0
-                cmd.append(int(round(start[k] - lead)) % cycle)
-            for k in range(n):
-                a, b = cmd[k], cmd[(k + 1) % n]
-                length = (b - a) % cycle or cycle
-                row[(a + np.arange(length)) % cycle] = stage[k]
-            rows.append(row)
-            cycles.append(cycle)
-            offs.append(int(network.program_offset_ms[p] // 1000))
-        self._tl = np.concatenate(rows) if rows else np.zeros(0, np.int16)
-        self._tl_cycle = np.array(cycles)
-        self._tl_ptr = np.concatenate(([0], np.cumsum(cycles)[:-1])).astype(np.int64)
-        self._tl_off = np.array(offs)
+    @property
+    def notes(self) -> list[tuple[int, str]]:
+        """(time in ms, what was decided on the policy and why)."""
+        return self._policy.notes
 
     def decide(self, state: TrafficState, signals: SignalState) -> Commands:
         """See `topis.control.protocol.Controller`."""
-        network = self._network
-        low = network.junction_stage_ptr[:-1]
-        shown = np.where(signals.stage >= 0, signals.stage, low)
-        self._wait(state, signals, shown)
+        shown = np.where(signals.stage >= 0, signals.stage, self._low)
+        local = (shown - self._low).astype(np.int32)
+        self._waiting.update(state, signals, local)
+        self._policy.update(state)
         green_s = ((state.time_ms - signals.since_ms) // MS_PER_S).astype(np.int32)
-        least = self._streams.min_green_s[shown]
-        due = (signals.coming < 0) & (signals.stage >= 0)
-        due &= (green_s >= least) & ((green_s - least) % int(self._set.interval_s) == 0)
+        least_s = self._streams.min_green_s[shown]
+        due = (signals.coming < 0) & (signals.stage >= 0) & (green_s >= least_s)
+        due &= (green_s - least_s) % int(self._set.interval_s) == 0
         self._target = np.where(signals.coming >= 0, signals.coming, self._target)
         self._target = np.where(self._target < 0, shown, self._target)
         which = np.flatnonzero(due).astype(np.int32)
         if len(which):
-            local = (shown - low).astype(np.int32)
-            if self._set.plan_weight > 0:
-                now_s = state.time_ms // 1000
-                j = np.arange(network.junctions)
-                at = (now_s - self._tl_off)[:, None] + np.arange(self._horizon)[None, :]
-                self._plan = np.ascontiguousarray(
-                    self._tl[self._tl_ptr[j][:, None] + at % self._tl_cycle[:, None]].astype(np.int16)
-                )
-                self._plan_weight[:] = self._set.plan_weight
-                import os
-
-                free = os.environ.get("FREE", "").split(",")
-                for k, name in enumerate(network.junction_ids):
-                    if name in free:
-                        self._plan_weight[k] = float(os.environ.get("FREEW", "0"))
             self._decide(which, local, green_s, state, signals)
-            self._target[which] = low[which] + self._choice[which]
+            self._target[which] = self._low[which] + self._choice[which]
+        blind = self._blind(state)
+        if blind.any():
+            # A search on guessed queues starves whom it does not see; gap-out does not.
+            by_gaps = self._by_gaps.decide(state, signals).stage
+            self._target = np.where(blind, by_gaps, self._target)
         return Commands(state.time_ms, self._target.astype(np.int32))
+
+    def _blind(self, state: TrafficState) -> NDArray[np.bool_]:
+        """Junctions with approach lanes that no working sensor sees, bool[junctions]."""
+        unseen = self._is_lane & (state.confidence[self._lane] < LEAST_CONFIDENCE)
+        count = np.bincount(self._streams.junction[unseen], minlength=self._network.junctions)
+        return np.asarray(count > 0)
 
     def _decide(
         self,
@@ -199,32 +184,79 @@ class Adaptive:
         state: TrafficState,
         signals: SignalState,
     ) -> None:
-        lane, network = self._lane, self._network
-        queue_l = zero_if_unknown(state.queue_veh)
-        vehicles_l = zero_if_unknown(state.vehicles_veh)
-        standing = np.minimum(queue_l, vehicles_l)
-        walkers = self._set.walkers_per_min / 60.0
+        streams, rates, lane = self._streams, self._rates, self._lane
+        now_s = state.time_ms // MS_PER_S
+        queue_veh = zero_if_unknown(np.minimum(state.queue_veh, state.vehicles_veh))
+        arrival_vps = self._arrivals(state, queue_veh, now_s)
+        walkers = np.where(self._is_walk, self._set.walkers_per_min / 60.0, 0.0)
         red_s = (state.time_ms - signals.group_since_ms[self._walk]) / MS_PER_S
-        red_s = np.where(signals.group_code[self._walk] == RED, red_s, 0.0)
-        queue = np.where(self._is_lane, standing[lane], np.where(self._is_walk, walkers * red_s, 0))
-        steady = np.where(self._is_walk, walkers, 0.0)
-        streams = self._streams
-        flowing = np.where(self._is_lane, np.maximum(state.flowing[lane], 0.05), 1.0)
-        shown_cell = (
-            self._streams.rate_ptr[self._streams.junction]
-            + local[self._streams.junction]
-            * np.diff(self._streams.stream_ptr)[self._streams.junction]
-            + np.arange(len(lane))
-            - self._streams.stream_ptr[self._streams.junction]
-        )
-        passing = self._rates.pass_share[shown_cell]
-        open_share = np.where(passing >= 1.0, 1.0, np.maximum(passing, 0.05))
+        waiting = np.where(signals.group_code[self._walk] == RED, walkers * red_s, 0.0)
+        flowing = np.maximum(state.flowing[lane], LEAST_FLOWING)
+        passing = rates.pass_share[streams.cell_of(local)]
         room, refill = self._roads.room(state, self._set.full_share)
-        allowed = self._allowed(local, state, signals)
-        f = np.float32
-        arrival_vps = state.arrival_vps.copy()
-        flow = np.ascontiguousarray(zero_if_unknown(state.flow_vps)[network.approach_lanes])
+        planned = ~self._policy.free
+        if self._set.free >= 0.0:
+            planned = np.full(self._network.junctions, self._set.free < 0.5)
+
+        def floats(
+            of_lanes: NDArray[np.floating], other: NDArray[np.floating] | float
+        ) -> NDArray[np.float32]:
+            return np.where(self._is_lane, of_lanes, other).astype(np.float32)
+
+        self._search.decide(
+            which,
+            local,
+            green_s,
+            rates.rate,
+            rates.rate_of,
+            rates.pass_share,
+            floats(streams.cap * flowing, streams.cap),
+            floats(queue_veh[lane], waiting),
+            self._arrival_of,
+            arrival_vps,
+            walkers.astype(np.float32),
+            # What stands at the front of a shared lane is known only by its shares.
+            np.where(passing >= 1.0, 1.0, np.maximum(passing, 0.05)).astype(np.float32),
+            floats(room[lane], ENDLESS_VEH),
+            floats(refill[lane], ENDLESS_VEH),
+            self._waiting.allowed(),
+            self._timeline.ahead(now_s, self._longest),
+            np.where(planned, self._set.plan_weight, 0.0).astype(np.float32),
+            self._scratch,
+            self._threads,
+            self._choice,
+            self._cost,
+            self._keep_cost,
+            self._planned_vps,
+            self._ahead_s,
+            self._wait_s,
+        )
+        told = np.zeros(self._network.junctions, dtype=bool)
+        told[which] = True
+        self._told_s[told[streams.junction]] = now_s
+
+    def _arrivals(
+        self, state: TrafficState, queue_veh: NDArray[np.float32], now_s: int
+    ) -> NDArray[np.float32]:
+        """Arrivals as seen, and as the junctions upstream plan them, float32[approach lanes, s]."""
         feeds = self._feeds
+        waits_ahead(
+            feeds.ptr,
+            feeds.to,
+            feeds.share,
+            feeds.travel_s,
+            now_s,
+            self._told_s,
+            self._stream_horizon_s,
+            self._wait_s,
+            self._stream_of,
+            np.where(self._is_lane, np.minimum(queue_veh[self._lane] / CROWD_VEH, 1.0), 0.0).astype(
+                np.float32
+            ),
+            self._ahead_s,
+        )
+        arrival_vps = state.arrival_vps.copy()
+        flow_vps = zero_if_unknown(state.flow_vps)[self._network.approach_lanes]
         add_planned(
             feeds.ptr,
             feeds.to,
@@ -232,74 +264,22 @@ class Adaptive:
             feeds.travel_s,
             state.fed_scale,
             state.seen_s,
-            flow,
-            state.time_ms // MS_PER_S,
+            flow_vps,
+            now_s,
             self._told_s,
-            self._planned_horizon_s,
+            self._stream_horizon_s,
             self._planned_vps,
-            self._planned_of,
+            self._stream_of,
             arrival_vps,
         )
-        self._search.decide(
-            which,
-            local,
-            green_s,
-            self._rates.rate,
-            self._rates.rate_of,
-            self._rates.pass_share,
-            (streams.cap * flowing).astype(f),
-            queue.astype(f),
-            self._arrival_of,
-            arrival_vps,
-            steady.astype(f),
-            open_share.astype(f),
-            np.where(self._is_lane, room[lane], 1e4).astype(f),
-            refill[lane].astype(f),
-            allowed,
-            self._plan,
-            self._plan_weight,
-            self._scratch,
-            self._threads,
-            self._choice,
-            self._cost,
-            self._keep_cost,
-            self._planned_vps,
-        )
-        decided = np.isin(streams.junction, which)
-        self._told_s[decided] = state.time_ms // MS_PER_S
+        return arrival_vps
 
-    def _wait(
-        self, state: TrafficState, signals: SignalState, shown: NDArray[np.int32]
-    ) -> None:
-        dt_s = 0.0 if self._last_ms is None else (state.time_ms - self._last_ms) / MS_PER_S
-        self._last_ms = state.time_ms
-        streams = self._streams
-        local = (shown - self._network.junction_stage_ptr[:-1])[streams.junction]
-        width = np.diff(streams.stream_ptr)[streams.junction]
-        cell = streams.rate_ptr[streams.junction] + local * width
-        cell += np.arange(len(streams)) - streams.stream_ptr[streams.junction]
-        served = (self._rates.rate[cell] * self._rates.pass_share[cell] ** 2 >= 0.2) & (
-            signals.coming[streams.junction] < 0
+    def _horizons(self) -> NDArray[np.int32]:
+        """Long enough to see every stage of a junction served once, int32[junctions]."""
+        network, streams, s = self._network, self._streams, self._set
+        change_s = (streams.hold_s + streams.lost_s).max(axis=1)
+        shortest_s = np.bincount(
+            network.stage_junction, streams.min_green_s + change_s, minlength=network.junctions
         )
-        waiting = self._is_lane & (zero_if_unknown(state.queue_veh)[self._lane] >= 1.0)
-        self._unserved_s = np.where(waiting & ~served, self._unserved_s + dt_s, 0.0)
-        red_s = (state.time_ms - signals.group_since_ms[self._walk]) / MS_PER_S
-        red_s = np.where(signals.group_code[self._walk] == RED, red_s, 0.0)
-        self._late_s = np.maximum(self._unserved_s - self._set.max_wait_s, 0.0)
-        self._late_s = np.where(
-            self._is_walk, np.maximum(red_s - self._set.walk_wait_s, 0.0), self._late_s
-        )
-
-    def _allowed(self, local, state, signals) -> NDArray[np.uint8]:
-        """Where a stream is overdue only the stages that serve the most of it are allowed."""
-        network, streams = self._network, self._streams
-        allowed = np.ones(network.stages, dtype=np.uint8)
-        late = np.maximum.reduceat(self._late_s, streams.stream_ptr[:-1])
-        for junction in np.flatnonzero(late > 0.0).tolist():
-            first, last = streams.stream_ptr[junction : junction + 2]
-            a, b = network.junction_stage_ptr[junction : junction + 2]
-            block = slice(streams.rate_ptr[junction], streams.rate_ptr[junction] + (b - a) * (last - first))
-            rate = (self._rates.rate[block] * self._rates.pass_share[block] ** 2).reshape(b - a, -1)
-            value = np.where(rate >= 0.2, self._late_s[first:last], 0.0).sum(axis=1)
-            allowed[a:b] = value >= value.max() - 1e-6
-        return allowed
+        most_s = np.clip(np.ceil(s.cycles * shortest_s), s.horizon_s, HORIZON_S)
+        return np.asarray(most_s, dtype=np.int32)

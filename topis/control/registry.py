@@ -7,8 +7,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from topis.control.adaptive import Adaptive, AdaptiveSettings
 from topis.control.actuated import Actuated, ActuatedSettings
+from topis.control.adaptive import Adaptive, AdaptiveSettings
+from topis.control.cosmos import Cosmos, CosmosSettings
 from topis.control.max_pressure import (
     CyclicMaxPressure,
     CyclicSettings,
@@ -31,6 +32,7 @@ _Maker = Callable[[Network, Any], Controller]
 _CONTROLLERS: dict[str, tuple[type, _Maker, str]] = {
     "adaptive": (AdaptiveSettings, Adaptive, "rolling-horizon search at every junction"),
     "shipped": (_NoSettings, lambda n, _: Shipped(n), "the programs as they are"),
+    "cosmos": (CosmosSettings, Cosmos, "cycle, splits, offsets stepped once a cycle"),
     "webster": (WebsterSettings, Webster, "re-timed from counts: cycle, splits, offsets"),
     "actuated": (ActuatedSettings, Actuated, "gap-out and max-out on our sensors"),
     "max-pressure": (MaxPressureSettings, MaxPressure, "acyclic max-pressure, lost time weighed"),

@@ -67,6 +67,17 @@ class Streams:
     def __len__(self) -> int:
         return len(self.lane)
 
+    def cell_of(self, local: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Where the rate of each stream is in the blocks of `Rates`, int64[streams].
+
+        ``local`` int32[junctions]: local number of the stage asked for.
+        """
+        width = np.diff(self.stream_ptr)[self.junction]
+        within = np.arange(len(self)) - self.stream_ptr[self.junction]
+        return np.asarray(
+            self.rate_ptr[self.junction] + local[self.junction] * width + within, dtype=np.int64
+        )
+
 
 def compile_streams(network: Network, startup_s: float) -> Streams:
     """Streams of every junction; ``startup_s``: green lost as a queue starts."""
@@ -145,7 +156,9 @@ def _inner_feeds(
     rows.sort()
     junction_of = np.array([r[0] for r in rows], dtype=np.int32)
     return {
-        "inner_ptr": np.searchsorted(junction_of, np.arange(network.junctions + 1)).astype(np.int32),
+        "inner_ptr": np.searchsorted(junction_of, np.arange(network.junctions + 1)).astype(
+            np.int32
+        ),
         # One entry more than needed: a kernel may take the address of the end.
         "inner_from": np.array([r[1] for r in rows] + [0], dtype=np.int32),
         "inner_to": np.array([r[2] for r in rows] + [0], dtype=np.int32),
@@ -228,7 +241,9 @@ def stream_rates(
     cell = _cell(network, streams, walk_stage, of_group[group])
     rate[cell] = passing[cell] = 1.0
     rate_of = np.zeros(streams.cells_of)
-    for_stage = np.repeat(np.arange(network.stages), np.diff(streams.stream_ptr)[network.stage_junction])
+    for_stage = np.repeat(
+        np.arange(network.stages), np.diff(streams.stream_ptr)[network.stage_junction]
+    )
     junction = network.stage_junction[for_stage]
     width = np.diff(streams.stream_ptr)[junction]
     local = for_stage - network.junction_stage_ptr[junction]
@@ -244,9 +259,7 @@ def stream_rates(
     rate_of[streams.rate_of_ptr[junction] + within * streams.wide[junction] + local] = (
         rate * weak * passing**2
     )
-    return Rates(
-        rate.astype(np.float32), rate_of.astype(np.float32), passing.astype(np.float32)
-    )
+    return Rates(rate.astype(np.float32), rate_of.astype(np.float32), passing.astype(np.float32))
 
 
 def _permissive_rate(
@@ -308,14 +321,12 @@ class RoadsBehind:
     def room(
         self, state: TrafficState, full_share: float
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(vehicles each lane's ways on still take, rate at which they get room), float64[lanes]."""
+        """(vehicles the ways on still take, rate at which they get room), float64[lanes]."""
         count = len(self._storage_veh)
         on_road = np.bincount(
             self._conn, zero_if_unknown(state.vehicles_veh)[self._on], minlength=count
         )
-        leaving = np.bincount(
-            self._conn, zero_if_unknown(state.out_vps)[self._on], minlength=count
-        )
+        leaving = np.bincount(self._conn, zero_if_unknown(state.out_vps)[self._on], minlength=count)
         leaving[self._storage_veh >= ENDLESS_VEH] = ENDLESS_VEH
         free = np.maximum(full_share * self._storage_veh - on_road, 0.0)
         room = np.bincount(self._from_lane, self._share * free, minlength=self._lanes)

@@ -24,16 +24,9 @@ from topis.control.coordination import (
     platoon_delay,
 )
 from topis.control.plans import PlanFollower
-from topis.control.service import (
-    changes_s,
-    intergreen_ms,
-    least_green_s,
-    permissive_rates,
-    service_table,
-    stage_order,
-)
+from topis.control.service import permissive_rates, service_table, stage_order
+from topis.control.timing import Timing, feeds_within
 from topis.model.command import LOCAL, Commands, SignalPlan
-from topis.model.lamp import is_green
 from topis.model.network import Network
 from topis.model.state import SignalState, TrafficState, zero_if_unknown
 from topis.units import BASE_SAT_FLOW_VPS, MS_PER_S, to_ms
@@ -71,28 +64,16 @@ class Webster:
         self._feeds: Feeds = find_feeds(network)
         self._group = coupled_groups(network, self._feeds)
         self._order = [stage_order(network, j) for j in range(network.junctions)]
-        self._change_s = intergreen_ms(network) / MS_PER_S
-        lost_s = intergreen_ms(network, vehicles_only=True) / MS_PER_S
-        self._lost_s = np.array([changes_s(network, lost_s, o).sum() for o in self._order])
-        # While walkers clear a crossing the traffic beside it goes on: green that a stage
-        # keeps after the command for the next one.
-        self._held_s = np.zeros(network.stages)
-        for order in self._order:
-            held_s = changes_s(network, self._change_s, order) - changes_s(network, lost_s, order)
-            self._held_s[np.roll(order, 1)] = held_s
-        self._min_s = least_green_s(network) + self._held_s
+        self._timing = Timing(network, self._order)
+        self._lost_s = self._timing.lost_s
+        self._min_s = np.zeros(network.stages)
+        self._min_s[self._timing.stage] = self._timing.least_s
         # Other programs' stages take no part: their greens would be cut from the cycle.
         self._used = np.sort(np.concatenate([np.zeros(0, np.int32), *self._order]))
         self._used_ptr = np.searchsorted(self._used, network.junction_stage_ptr).astype(np.int32)
         self._sat = np.full(network.lanes, DESIGN_SATURATION * BASE_SAT_FLOW_VPS, dtype=np.float32)
         self._prior_vps = PRIOR_SATURATION * BASE_SAT_FLOW_VPS * network.lane_green_share
-        moves = np.arange(len(network.move_turn) + 1)
-        self._by_move = np.argsort(network.conn_move, kind="stable")
-        self._move_ptr = np.searchsorted(network.conn_move[self._by_move], moves)
-        of_group = self._group[network.move_junction[self._feeds.move]]
-        self._feeds_of = [
-            np.flatnonzero(of_group == g) for g in range(int(self._group.max(initial=-1)) + 1)
-        ]
+        self._feeds_of = feeds_within(network, self._feeds, self._group)
         self._follower: PlanFollower | None = None
         self._now_cycle_s: NDArray[np.float64] | None = None
         self._now_green_s: NDArray[np.float64] | None = None
@@ -237,7 +218,7 @@ class Webster:
         plans = []
         for junction in np.flatnonzero(feasible).tolist():
             order = self._order[junction]
-            steps_s = self._steps_s(order, green_s)
+            steps_s = self._timing.steps_s(junction, green_s[order])
             split_ms = np.array([to_ms(step) for step in steps_s], dtype=np.int32)
             plans.append(
                 SignalPlan(
@@ -252,14 +233,6 @@ class Webster:
         self.plans = plans
         self._follower = PlanFollower(plans)
 
-    def _steps_s(
-        self, order: NDArray[np.int32], green_s: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Time from the command for each stage of the order to the next command (s)."""
-        change_s = changes_s(self._network, self._change_s, order)
-        steps: NDArray[np.float64] = change_s + green_s[order] - self._held_s[order]
-        return steps
-
     # ---- offsets ----
 
     def _offsets_ms(
@@ -270,7 +243,10 @@ class Webster:
     ) -> NDArray[np.int64]:
         network = self._network
         offset_ms = np.zeros(network.junctions, dtype=np.int64)
-        windows = {j: self._green_bins(j, cycle_s[j], green_s) for j in range(network.junctions)}
+        windows = {
+            j: self._timing.green_bins(j, cycle_s[j], green_s[order])
+            for j, order in enumerate(self._order)
+        }
         for group in range(int(self._group.max(initial=-1)) + 1):
             members = np.flatnonzero(self._group == group)
             if len(members) < 2:
@@ -284,21 +260,6 @@ class Webster:
             offset_ms[members] = to_ms(BIN_S) * best_offsets(len(members), pairs, bins)
         return offset_ms
 
-    def _green_bins(
-        self, junction: int, cycle_s: float, green_s: NDArray[np.float64]
-    ) -> NDArray[np.int32]:
-        """Stage shown in each bin of the cycle, -1 while changing."""
-        order = self._order[junction]
-        bins = max(1, round(cycle_s / BIN_S))
-        shown = np.full(bins, -1, dtype=np.int32)
-        at_s = 0.0
-        change_s = changes_s(self._network, self._change_s, order)
-        for k, step_s in enumerate(self._steps_s(order, green_s)):
-            begin_s, end_s = at_s + change_s[k], at_s + step_s + self._held_s[order[k]]
-            shown[np.arange(round(begin_s / BIN_S), round(end_s / BIN_S)) % bins] = order[k]
-            at_s += step_s
-        return shown
-
     def _tables(
         self,
         group: int,
@@ -306,15 +267,15 @@ class Webster:
         flow: NDArray[np.float32],
         bins: int,
     ) -> list[tuple[int, int, NDArray[np.float64]]]:
-        network, feeds = self._network, self._feeds
+        network, feeds, timing = self._network, self._feeds, self._timing
         tables = []
         for k in self._feeds_of[group]:
             move, link, travel_s = feeds.move[k], feeds.link[k], feeds.travel_s[k]
             up = int(network.move_junction[move])
             down = int(network.link_junction[link])
-            conns = self._by_move[self._move_ptr[move] : self._move_ptr[move + 1]]
+            conns = timing.conns_of(int(move))
             vps = float((flow[network.conn_from_lane[conns]] * network.conn_share[conns]).sum())
-            leaving = self._conn_green(up, windows[up], conns)
+            leaving = timing.conn_green(up, windows[up], conns)
             if vps <= 0.0 or not leaving.any():
                 continue
             cycle_s = bins * BIN_S
@@ -322,7 +283,7 @@ class Webster:
             lanes = np.arange(network.link_lane_ptr[link], network.link_lane_ptr[link + 1])
             ahead = np.arange(*network.lane_conn_ptr[[lanes[0], lanes[-1] + 1]])
             ahead = ahead[network.conn_group[ahead] >= 0]
-            served = self._conn_green(down, windows[down], ahead) * len(lanes)
+            served = timing.conn_green(down, windows[down], ahead) * len(lanes)
             tables.append(
                 (
                     up,
@@ -331,17 +292,3 @@ class Webster:
                 )
             )
         return tables
-
-    def _conn_green(
-        self, junction: int, shown: NDArray[np.int32], conns: NDArray[np.intp]
-    ) -> NDArray[np.float64]:
-        """Share of the connections that is green in each bin of the junction's cycle."""
-        network = self._network
-        first = int(network.junction_group_ptr[junction])
-        groups = network.conn_group[conns]
-        groups = groups[groups >= 0] - first
-        share = np.zeros(len(shown))
-        for stage in np.unique(shown[shown >= 0]):
-            green = is_green(network.stage_codes(int(stage)))[groups]
-            share[shown == stage] = green.mean() if len(green) else 0.0
-        return share

@@ -16,7 +16,6 @@ RING_S = 128
 MOST_BEYOND_VEH = 60.0
 
 
-
 def forecast_arrivals(network: Network, seen_s: NDArray[np.float32]) -> ArrivalForecast:
     """A forecast for the approach lanes; ``seen_s``: how far ahead their sensors see."""
     feeds = find_lane_feeds(network)

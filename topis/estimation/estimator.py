@@ -116,7 +116,9 @@ class Estimator:
         seen_s = np.where(
             seen_by == CAMERAS,
             np.minimum(view_m / np.maximum(speed_mps, 1.0), COMING_S),
-            np.where((seen_by == LOOPS) & (advance >= 0), between_m / np.maximum(speed_mps, 1), 0.0),
+            np.where(
+                (seen_by == LOOPS) & (advance >= 0), between_m / np.maximum(speed_mps, 1), 0.0
+            ),
         )
         self.arrival_vps = np.zeros((count, HORIZON_S), np.float32)
         self._fed_scale = np.ones(count, np.float32)

@@ -153,7 +153,7 @@ def _add_line(
 
 
 def _long_enough(network: Network, before: _LaneBefore, lane: int) -> tuple[int, float]:
-    """The lane, or one before it, on which a vehicle can stand; distance from its end to the line."""
+    """The lane, or one before, that a vehicle can stand on; distance from its end to the line."""
     distance_m = 0.0
     while network.lane_length_m[lane] < SHORTEST_LOOPED_LANE_M and before(lane) >= 0:
         distance_m += float(network.lane_length_m[lane])
@@ -232,8 +232,6 @@ def _look_past(
             seen.add(lane)
             length = float(network.lane_length_m[lane])
             start_m = max(0.0, length - (layout.camera_view_m - seen_m))
-            _add_stretches(
-                draft, lane, -1, junction, start_m, length, seen_m, layout.camera_zone_m
-            )
+            _add_stretches(draft, lane, -1, junction, start_m, length, seen_m, layout.camera_zone_m)
             seen_m += length
             lane = before(lane)
