@@ -28,8 +28,8 @@ $(STAMP): $(VENV)/.packages setup.py $(KERNELS)
 	TOPIS_DEBUG=$(TOPIS_DEBUG) TOPIS_REBUILD=1 $(BIN)/python setup.py --quiet build_ext --inplace
 	rm -f build/.kernels-* && touch $@
 
-demo: $(STAMP)  ## simulate Gangnam, fixed time against max-pressure, and write a report
-	$(BIN)/topis simulate gangnam --controller shipped --controller max-pressure --seeds 2 --out demo-report
+demo: $(STAMP)  ## simulate Gangnam, fixed time against adaptive, and write a report
+	$(BIN)/topis simulate gangnam --controller shipped --controller adaptive --seeds 2 --out demo-report
 
 test: $(STAMP)  ## run the tests
 	$(BIN)/python -m pytest -n $(CORES)

@@ -17,7 +17,7 @@ from tests.audit import INFORMATION, audit, write_recorder
 sumolib = pytest.importorskip("sumolib")
 
 SINGLE = Path(__file__).resolve().parents[1] / "scenarios" / "single"
-CONTROLLERS = ("shipped", "webster", "actuated", "max-pressure")
+CONTROLLERS = ("shipped", "webster", "cosmos", "actuated", "max-pressure", "adaptive")
 SEED = 7
 LIMIT_S = 120
 

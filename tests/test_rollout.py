@@ -224,7 +224,8 @@ def some_junction(draw: st.DrawFn) -> Junction:
     """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     streams, stages = draw(st.integers(2, 5)), draw(st.integers(1, 4))
-    horizon = draw(st.sampled_from([26, 30, 37]))
+    # Some horizons end before the longest extension does.
+    horizon = draw(st.sampled_from([20, 25, 30, 37]))
     return random_junction(
         rng,
         streams,
@@ -329,12 +330,12 @@ def test_rollout_equals_its_twin(junctions: list[Junction], rules: Rules) -> Non
         assert choice in {outcome.option.first_move(junction) for outcome in equal}
         assert choice == junction.shown or junction.allowed[choice]
         planned = departures(decision, junctions, number)
-        told = [
-            found.tell(outcome.option)
+        alike = [
+            outcome
             for outcome in equal
             if outcome.option.first_move(junction) == choice
+            and np.allclose(planned, outcome.gone, rtol=1e-3, atol=1e-3)
         ]
-        alike = [one for one in told if np.allclose(planned, one.gone, rtol=1e-3, atol=1e-3)]
         assert alike
         # A wait jumps where what could leave is just enough: it lies between those of a little
         # less and a little more.
@@ -494,9 +495,6 @@ def test_a_green_that_cannot_discharge_gets_no_credit() -> None:
     assert departures(decide([refilled]), [refilled], 0)[:, 1].sum() <= 0.4 * 60
 
 
-@pytest.mark.xfail(
-    strict=True, reason="who waits for a gap leaves at yellow even if the exit is full"
-)
 def test_a_change_gets_no_credit_for_turns_that_find_the_exit_full() -> None:
     f = np.float32
     full = np.zeros(2, f)
@@ -509,17 +507,6 @@ def test_a_change_gets_no_credit_for_turns_that_find_the_exit_full() -> None:
     decision = decide([junction])
     assert decision.choice[0] == 0
     assert decision.cost[0] == 60 * 5
-
-
-@pytest.mark.xfail(strict=True, reason="an extension longer than the horizon is played beyond it")
-def test_rollout_equals_its_twin_on_short_horizons() -> None:
-    """The setting allows 20 seconds; the longest extension is 25, which here is the best."""
-    rules = Rules(worth_s=60.0)
-    junction = random_junction(
-        np.random.default_rng(116), 3, 3, 20, shared=True, blocked=True, turns=True
-    )
-    found, decision = slow.search(junction, rules), decide([junction], rules)
-    assert decision.cost[0] == pytest.approx(found.best.cost, rel=1e-3)
 
 
 def test_a_stage_that_is_not_allowed_is_not_chosen() -> None:
@@ -657,7 +644,6 @@ def test_an_inner_stop_line_takes_what_crosses_the_outer_one_and_no_more_than_fi
     assert onward[:, 1].sum() <= onward[:, 0].sum() + 1e-3
 
 
-@pytest.mark.xfail(strict=True, reason="room taken by a queue inside is not given back as it goes")
 def test_an_outer_stop_line_is_free_again_when_the_inner_queue_has_gone() -> None:
     junction = two_roads(
         queue=(20, 4), shown=1, inner=[Inner(0, 1, np.float32(1.0), np.float32(4.0))]
@@ -665,16 +651,6 @@ def test_an_outer_stop_line_is_free_again_when_the_inner_queue_has_gone() -> Non
     planned = departures(decide([junction]), [junction], 0)
     # Eight seconds for the four inside, five for the change: then there is room for four.
     assert planned[:, 0].sum() >= 4.0 - 1e-3
-
-
-@pytest.mark.xfail(strict=True, reason="the search forgets gaps at the end of an extension")
-def test_an_option_is_told_as_it_was_judged() -> None:
-    junction = random_junction(
-        np.random.default_rng(283), 3, 3, 25, shared=True, blocked=True, turns=True
-    )
-    best = slow.search(junction, Rules()).best
-    planned = departures(decide([junction]), [junction], 0)
-    np.testing.assert_allclose(planned, best.gone, atol=1e-3)
 
 
 def test_while_walkers_clear_the_traffic_beside_them_still_goes() -> None:

@@ -330,12 +330,10 @@ def test_feeds_of_the_shipped_scenarios(shipped: Network) -> None:
         assert feeds.share[mine].sum() <= 1.0 + 1e-5
 
 
-@pytest.mark.xfail(strict=True, reason="a single long link takes longer than the ring is")
 def test_a_signal_too_far_off_tells_nothing() -> None:
     network = pair_in_a_row()
     length_m = np.full(network.links, 3000.0, np.float32)
-    feeds = find_lane_feeds(dataclasses.replace(network, link_length_m=length_m))
-    assert (feeds.travel_s + 1 < RING_S).all()
+    assert len(find_lane_feeds(dataclasses.replace(network, link_length_m=length_m)).to) == 0
 
 
 # ---- room behind the stop line ----

@@ -96,8 +96,10 @@ class Lane:
             self.by_loops(reading, green=green, dt=dt, gain=gain)
         else:
             self.by_assumption(green=green, dt=dt)
-        more = 1.0 / float(OUT_AVERAGE_S) * float(self.departed_veh - self.out_vps * dt)
-        self.out_vps = F(float(self.out_vps) + more)
+        if dt > 0:
+            error = self.departed_veh / dt - self.out_vps
+            step = min(float(dt / OUT_AVERAGE_S), 1.0)
+            self.out_vps = F(float(self.out_vps) + step * float(error))
 
     def by_camera(
         self, reading: Sequence[Any], *, green: bool, dt: np.float32, gain: np.float32
@@ -144,7 +146,7 @@ class Lane:
     def watch_flow(self, *, waiting: bool, green: bool, dt: np.float32) -> None:
         if not green:
             self.green_s = self.idle_s = F(0)
-            back = float(dt / FORGET_S) * (1.0 - float(self.flowing))
+            back = min(float(dt / FORGET_S), 1.0) * (1.0 - float(self.flowing))
             self.flowing = F(float(self.flowing) + back)
             return
         self.green_s = self.green_s + dt
@@ -232,7 +234,8 @@ class LaneTracker:
         dt = F(dt_s)
         rows = [(F(count), F(share)) for count, share in reading]
         self.elapsed_s = self.elapsed_s + dt
-        gain = F(float(dt) / min(max(float(self.elapsed_s), 30.0), float(FLOW_AVERAGE_S)))
+        average_s = min(max(float(self.elapsed_s), 30.0), float(FLOW_AVERAGE_S))
+        gain = F(min(float(dt) / average_s, 1.0))
         for lane, is_green in zip(self.lanes, green, strict=True):
             lane.update(rows, green=bool(is_green), dt=dt, gain=gain)
 

@@ -161,18 +161,7 @@ class Outcome:
 class Search:
     """All options of a junction, keeping the stage in front."""
 
-    junction: Junction
-    rules: Rules
-    soon: F4
     outcomes: list[Outcome]
-
-    def tell(self, option: Option) -> Outcome:
-        """What the neighbours are told of an option.
-
-        It is played in one go: shares that pass in gaps last into a change, where the search
-        has forgotten those of the extension.
-        """
-        return play(self.junction, self.rules, self.soon, option, afresh=False)
 
     @property
     def best(self) -> Outcome:
@@ -193,11 +182,10 @@ def search(junction: Junction, rules: Rules) -> Search:
         Option(extend_s, stage)
         for extend_s in EXTEND_S
         for stage in range(junction.stages)
-        if stage != junction.shown and junction.allowed[stage]
+        if extend_s < junction.horizon and stage != junction.shown and junction.allowed[stage]
     ]
     soon = arrivals_soon(junction, rules)
-    outcomes = [play(junction, rules, soon, option) for option in options]
-    return Search(junction, rules, soon, outcomes)
+    return Search([play(junction, rules, soon, option) for option in options])
 
 
 def arrivals_soon(junction: Junction, rules: Rules) -> F4:
@@ -215,17 +203,12 @@ def arrivals_soon(junction: Junction, rules: Rules) -> F4:
     return soon
 
 
-def play(
-    junction: Junction, rules: Rules, soon: F4, option: Option, *, afresh: bool = True
-) -> Outcome:
+def play(junction: Junction, rules: Rules, soon: F4, option: Option) -> Outcome:
     """To the horizon and one look at what is left there."""
     game = Game(junction, rules, soon)
     while game.second < junction.horizon:
-        if game.second == option.extend_s:
-            if afresh:
-                game.forget_gaps()
-            if option.stage is not None:
-                game.begin(option.stage)
+        if game.second == option.extend_s and option.stage is not None:
+            game.begin(option.stage)
         if game.second >= option.extend_s:
             game.go_on()
         game.note()
@@ -261,10 +244,6 @@ class Game:
 
     # ---- lamps ----
 
-    def forget_gaps(self) -> None:
-        """After an extension the shares that pass start as the stage has them."""
-        self.passing = self.junction.passing[self.stage].copy()
-
     def begin(self, stage: int) -> None:
         self.coming = stage
         self.hold_s = int(self.junction.hold_s[self.stage, stage])
@@ -276,9 +255,11 @@ class Game:
         """Yellow: who waits inside for a gap gets out, and only what both stages serve goes."""
         assert self.coming is not None
         for turn in self.giving_way():
-            waiting = float(SNEAKERS_VEH) * (1.0 - float(self.open[turn.stream]))
-            left = float(self.queue[turn.stream])
-            self.queue[turn.stream] = left - min(left, waiting)
+            inside = F(float(SNEAKERS_VEH) * (1.0 - float(self.open[turn.stream])))
+            leaving = min(inside, self.queue[turn.stream], self.room[turn.stream])
+            self.queue[turn.stream] = self.queue[turn.stream] - leaving
+            self.room[turn.stream] = self.room[turn.stream] - leaving
+        self.passing = self.junction.passing[self.stage].copy()
         self.rate = np.minimum(self.rate, self.junction.rate[self.coming])
 
     def arrive_at(self, stage: int) -> None:
@@ -334,11 +315,12 @@ class Game:
         j, t = self.junction, self.second
         if self.coming is None or self.hold_s > 0:
             self.look_for_gaps()
+        takes = self.room.copy()
         for inner in j.inner:
             left = max(inner.room - self.queue[inner.to], F(0))
-            self.room[inner.source] = min(self.room[inner.source], left)
+            takes[inner.source] = min(takes[inner.source], left)
         here = self.queue + j.arrive[t]
-        gone = np.minimum(np.minimum(here, j.cap * self.rate * self.open), self.room)
+        gone = np.minimum(np.minimum(here, j.cap * self.rate * self.open), takes)
         self.room = self.room - gone + j.refill
         blocked = wide(self.open) * (1.0 - wide(self.passing)) * wide(gone)
         self.open = (wide(self.open) - blocked).astype(F)

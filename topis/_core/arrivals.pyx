@@ -15,7 +15,7 @@ cdef float[3] SPREAD = [0.25, 0.5, 0.25]
 
 
 cdef class ArrivalForecast:
-    """Arrays over approach lanes; ``feed_*`` lists, from-lane by from-lane, where traffic goes on to.
+    """Arrays over approach lanes; ``feed_*`` list, lane by lane, where its traffic goes on to.
 
     ``feed_ptr`` int32[lanes + 1], ``feed_to`` int32[feeds] (approach lane), ``feed_share``
     float32[feeds], ``feed_s`` int32[feeds] travel time, below the length of the ring;
@@ -97,7 +97,9 @@ cdef class ArrivalForecast:
                 fed_scale[lane] = scale
                 for t in range(arrival_vps.shape[1]):
                     if t < self.seen_s[lane]:
-                        arrival_vps[lane, t] = coming_vps[lane, t] if t < coming_vps.shape[1] else 0.0
+                        arrival_vps[lane, t] = (
+                            coming_vps[lane, t] if t < coming_vps.shape[1] else 0.0
+                        )
                     elif t < length:
                         arrival_vps[lane, t] = scale * self.ring[lane, (now_s + t) % length] + rest
                     else:
@@ -136,7 +138,7 @@ def add_planned(
                     vps = flow_vps[lane]
                     if row >= 0:
                         at += now_s - told_s[row]
-                        if at < horizon_s[row]:
+                        if 0 <= at < horizon_s[row]:
                             vps = planned_vps[row, at]
                     arrival_vps[to, t] += share * vps
 
@@ -180,5 +182,5 @@ def waits_ahead(
                 for t in range(ahead_s.shape[1]):
                     at = t + feed_s[k] + now_s - told_s[to]
                     ahead_s[row, t] += crowded[to] * feed_share[k] * (
-                        wait_s[to, at] if at < horizon else mean
+                        wait_s[to, at] if 0 <= at < horizon else mean
                     )

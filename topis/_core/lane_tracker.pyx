@@ -104,7 +104,7 @@ cdef class LaneTracker:
         cdef float gain
         self.coming_vps[:, :] = 0.0
         self.elapsed_s += dt_s
-        gain = dt_s / min(max(self.elapsed_s, 30.0), FLOW_AVERAGE_S)
+        gain = min(dt_s / min(max(self.elapsed_s, 30.0), FLOW_AVERAGE_S), 1.0)
         with nogil:
             for lane in range(green.shape[0]):
                 if self.seen_by[lane] == CAMERAS:
@@ -113,9 +113,10 @@ cdef class LaneTracker:
                     self.by_loops(lane, reading, green[lane], dt_s, gain)
                 else:
                     self.by_assumption(lane, green[lane], dt_s)
-                self.out_vps[lane] += 1.0 / OUT_AVERAGE_S * (
-                    self.departed_veh[lane] - self.out_vps[lane] * dt_s
-                )
+                if dt_s > 0.0:
+                    self.out_vps[lane] += min(dt_s / OUT_AVERAGE_S, 1.0) * (
+                        self.departed_veh[lane] / dt_s - self.out_vps[lane]
+                    )
 
     cdef int by_camera(
         self, int lane, const float[:, ::1] reading, bint green, float dt_s, float gain,
@@ -171,7 +172,7 @@ cdef class LaneTracker:
             0.0 if self.departed_veh[lane] > 0.0 or not green else self.idle_s[lane] + dt_s
         )
         if not green:
-            self.flowing[lane] += dt_s / FORGET_S * (1.0 - self.flowing[lane])
+            self.flowing[lane] += min(dt_s / FORGET_S, 1.0) * (1.0 - self.flowing[lane])
         elif self.green_s[lane] >= STARTED_S:
             moves = 0.0 if waiting and self.idle_s[lane] >= STARTED_S else 1.0
             self.flowing[lane] += min(dt_s / BELIEVE_S, 1.0) * (moves - self.flowing[lane])

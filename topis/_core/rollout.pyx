@@ -11,10 +11,10 @@ out. The form of the search is that of rollout algorithms (Bertsekas 1997, J. He
 
 from cython.parallel cimport prange, threadid
 
-#: Seconds of extension tried before a change; 0 must come first.
 cdef enum:
     EXTENSIONS = 8
     MOST_STAGES = 64
+#: Seconds of extension tried before a change; 0 must come first.
 cdef int[EXTENSIONS] EXTEND_S = [0, 2, 4, 7, 10, 14, 19, 25]
 #: Accrued cost is compared with the best so far every so many steps.
 cdef int PRUNE_EVERY = 4
@@ -27,6 +27,9 @@ cdef float BEYOND_S = 10.0
 cdef float GAP_S = 2.5
 #: Vehicles of a stream that wait inside the junction for a gap, and leave at yellow.
 cdef float SNEAKERS_VEH = 1.0
+
+#: Room inside a junction that is not joined.
+cdef float ENDLESS_VEH = 1e9
 
 cdef struct Table:
     # One junction's slice of the arrays; see `RolloutSearch`.
@@ -55,6 +58,7 @@ cdef struct Table:
     float* met
     float* could
     float* gone
+    float* inside
 
 cdef struct Play:
     # A junction in the middle of being played out.
@@ -75,7 +79,8 @@ cdef class RolloutSearch:
     (padding has no traffic). ``stage_ptr`` int32[junctions + 1]. ``rate_ptr``
     int32[junctions]: start of the junction's [stage, stream] block in ``rate`` (share of
     capacity a stage lets go, once its front may go) and ``pass_share`` (share of the
-    stream's traffic that may go in the stage; the others block it). ``wide`` int32[junctions]: stages rounded up to
+    stream's traffic that may go in the stage; the others block it). ``wide``
+    int32[junctions]: stages rounded up to
     a multiple of 4; ``rate_of_ptr``: start of the [stream, wide] transpose in ``rate_of``.
     ``hold_s`` / ``lost_s`` int32[stages, most]: seconds after the command in which the
     stage that ends still serves, and in which only what both stages serve goes.
@@ -99,7 +104,8 @@ cdef class RolloutSearch:
     def __init__(
         self, *, stream_ptr, stage_ptr, rate_ptr, rate_of_ptr, wide, min_green_s, hold_s, lost_s,
         weight, decay, horizon_s, inner_ptr, inner_from, inner_to, inner_share, inner_room,
-        yield_ptr, yield_stream, yield_share, foe_ptr, foe_stream, int most_horizon_s, int base_every_s, float ahead_share, float stop_s, float worth_s,
+        yield_ptr, yield_stream, yield_share, foe_ptr, foe_stream, int most_horizon_s,
+        int base_every_s, float ahead_share, float stop_s, float worth_s,
         float terminal_s, float terminal_veh_s,
     ):
         cdef int j
@@ -138,7 +144,7 @@ cdef class RolloutSearch:
     @property
     def scratch_size(self):
         """Floats of scratch memory each thread needs."""
-        return self.most_streams * (5 * self.horizon + 4 + 4 * (EXTENSIONS + 1))
+        return self.most_streams * (5 * self.horizon + 5 + 4 * (EXTENSIONS + 1))
 
     def decide(
         self, const int[::1] due, const int[::1] shown, const int[::1] green_s,
@@ -170,7 +176,8 @@ cdef class RolloutSearch:
         with nogil:
             for k in prange(count, schedule="dynamic", chunksize=8, num_threads=threads):
                 self.junction(
-                    due[k], shown, green_s, rate, rate_of, pass_share, cap_vps, queue_veh, arrival_of,
+                    due[k], shown, green_s, rate, rate_of, pass_share, cap_vps, queue_veh,
+                    arrival_of,
                     arrival_vps, steady_vps, open_share, room_veh, refill_vps, allowed, plan,
                     plan_weight, &scratch[threadid(), 0], choice, cost, keep_cost,
                     planned_vps, ahead_s, wait_s,
@@ -187,12 +194,13 @@ cdef class RolloutSearch:
         float[:, ::1] planned_vps, const float[:, ::1] ahead_s, float[:, ::1] wait_s,
     ) except -1 nogil:
         cdef int first = self.stream_ptr[j], stage0 = self.stage_ptr[j]
-        cdef int n = self.stream_ptr[j + 1] - first, i, t, x, s, source, best = shown[j], span = <int>self.worth_s
+        cdef int n = self.stream_ptr[j + 1] - first, i, t, x, s, source
+        cdef int best = shown[j], span = <int>self.worth_s
         cdef int best_x = 1, best_s = -1
         cdef float value, least
         cdef Table table
         cdef Play play
-        cdef float* saved = scratch + n * (5 * self.horizon + 3)
+        cdef float* saved = scratch + n * (5 * self.horizon + 4)
         cdef float* work = saved + 4 * n * EXTENSIONS
         cdef int inner0 = self.inner_ptr[j]
         table.streams = n
@@ -222,6 +230,9 @@ cdef class RolloutSearch:
         table.met = scratch + 3 * n * self.horizon
         table.could = scratch + 4 * n * self.horizon
         table.gone = scratch + 5 * n * self.horizon
+        table.inside = table.gone + 3 * n
+        for i in range(n):
+            table.inside[i] = ENDLESS_VEH
         table.yield_ptr = &self.yield_ptr[stage0]
         play.rate = table.gone + n
         play.pass_share = table.gone + 2 * n
@@ -262,7 +273,7 @@ cdef class RolloutSearch:
         play.fade = 1.0
         self.show(&table, &play)
         for x in range(EXTENSIONS):
-            while play.now_s < EXTEND_S[x]:
+            while play.now_s < EXTEND_S[x] and play.now_s < table.horizon:
                 self.step(&table, &play)
             for i in range(4 * n):
                 saved[x * 4 * n + i] = work[i]
@@ -277,6 +288,8 @@ cdef class RolloutSearch:
         least = self.play_on(&table, &play, 1e30, allowed, stage0)
         keep_cost[j] = least
         for x in range(EXTENSIONS):
+            if EXTEND_S[x] >= table.horizon:
+                break
             for s in range(table.stages):
                 if s == shown[j] or not allowed[stage0 + s]:
                     continue
@@ -345,14 +358,15 @@ cdef class RolloutSearch:
             through = 0.0
             for t in range(table.horizon):
                 # ``through``: what leaves from second t up to and including ``leaves`` - 1.
-                while leaves < table.horizon and (leaves <= t or through < met[t * n + i] + ONE_MORE_VEH):
+                while leaves < table.horizon and (
+                    leaves <= t or through < met[t * n + i] + ONE_MORE_VEH
+                ):
                     through += could[leaves * n + i]
                     leaves += 1
                 wait_s[i * self.horizon + t] = leaves - 1 - t
                 if through < met[t * n + i] + ONE_MORE_VEH:
                     wait_s[i * self.horizon + t] = table.horizon - t + BEYOND_S
                 through -= could[t * n + i]
-
 
     cdef float off_plan(self, const Table* table, int stage, int first, int last) noexcept nogil:
         cdef float total = 0.0
@@ -379,13 +393,19 @@ cdef class RolloutSearch:
             self.clear(table, play)
 
     cdef void clear(self, const Table* table, Play* play) noexcept nogil:
-        """Yellow: who waits inside the junction for a gap leaves; what both stages serve goes on."""
+        """Yellow: who waits inside for a gap leaves; what both stages serve goes on."""
         cdef int i, k, n = table.streams
+        cdef float leaving
         cdef const float* new = table.rate + play.next_stage * n
         for k in range(table.yield_ptr[play.stage], table.yield_ptr[play.stage + 1]):
             i = self.yield_stream[k]
-            play.queue[i] -= min(play.queue[i], SNEAKERS_VEH * (1.0 - play.open[i]))
+            leaving = SNEAKERS_VEH * (1.0 - play.open[i])
+            leaving = play.queue[i] if play.queue[i] < leaving else leaving
+            leaving = play.room[i] if play.room[i] < leaving else leaving
+            play.queue[i] -= leaving
+            play.room[i] -= leaving
         for i in range(n):
+            play.pass_share[i] = table.pass_share[play.stage * n + i]
             if new[i] < play.rate[i]:
                 play.rate[i] = new[i]
 
@@ -410,6 +430,7 @@ cdef class RolloutSearch:
         """One second: arrivals, discharge, cost."""
         cdef int i, k, n = table.streams
         cdef float* gone = table.gone
+        cdef float* inside = table.inside
         cdef float x, d, stopped
         cdef float stop_s = self.stop_s, fade = play.fade
         cdef const float* r = play.rate
@@ -427,16 +448,19 @@ cdef class RolloutSearch:
         if play.next_stage < 0 or play.hold_s > 0:
             self.give_way(table, play)
         for k in range(table.inner):
+            inside[table.inner_from[k]] = ENDLESS_VEH
+        for k in range(table.inner):
             # What stands inside a joined junction leaves little room behind the outer stop line.
             i = table.inner_from[k]
             x = table.inner_room[k] - queue[table.inner_to[k]]
             x = x if x > 0.0 else 0.0
-            room[i] = x if x < room[i] else room[i]
+            inside[i] = x if x < inside[i] else inside[i]
         for i in range(n):
             x = queue[i] + a[i]
             d = cap[i] * r[i] * open_[i]
             d = x if x < d else d
             d = room[i] if room[i] < d else d
+            d = inside[i] if inside[i] < d else d
             room[i] = room[i] - d + refill[i]
             open_[i] = open_[i] - open_[i] * (1.0 - p[i]) * d
             x = x - d

@@ -22,7 +22,7 @@ def cli() -> None:
 
     \b
     Start here:
-      topis simulate gangnam --controller shipped --controller max-pressure
+      topis simulate gangnam --controller shipped --controller adaptive
       topis network show my.net.xml
     """  # noqa: D301
 

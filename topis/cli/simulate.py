@@ -51,7 +51,7 @@ def _settings(pairs: tuple[str, ...]) -> dict[str, float]:
     multiple=True,
     metavar="NAME",
     help="Controller to run; repeat to compare, the first is the reference. "
-    "[default: shipped and max-pressure]",
+    "[default: shipped and adaptive]",
 )
 @click.option("--seed", type=click.IntRange(min=0), help="One seed. [default: 1]")
 @click.option(
@@ -118,10 +118,10 @@ def simulate(
     \b
     Examples:
       topis simulate my.sumocfg --controller actuated
-      topis simulate resco:cologne8 -c shipped -c webster -c max-pressure --seeds 5
+      topis simulate resco:cologne8 -c shipped -c max-pressure -c adaptive --seeds 5
       topis simulate gangnam -c max-pressure --sensing loops --set interval_s=8
     """  # noqa: D301
-    names = controllers or ("shipped", "max-pressure")
+    names = controllers or ("shipped", "adaptive")
     settings = _settings(pairs)
     if len(set(names)) < len(names):
         raise InputError("the same controller is named twice; name each once")

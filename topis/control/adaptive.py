@@ -48,7 +48,7 @@ class AdaptiveSettings:
     interval_s: float = setting(1.0, 1, 30, "time between two decisions at a junction")
     horizon_s: float = setting(60.0, 20, 180, "how far ahead each choice is played out, at least")
     cycles: float = setting(1.0, 0, 3, "and at least so many shortest cycles of the junction")
-    fade_s: float = setting(40.0, 5, 10000, "time in which the weight of later cost fades")
+    fade_s: float = setting(25.0, 5, 10000, "time in which the weight of later cost fades")
     stop_s: float = setting(3.0, 0, 60, "what one stop costs, in seconds of delay")
     ahead_share: float = setting(0.7, 0, 2, "weight of the wait at the next signal")
     base_every_s: float = setting(4.0, 1, 30, "base policy: time between two choices")

@@ -95,7 +95,9 @@ class PolicyAppraisal:
         table = service_table(network, rates)
         free_rate = self._free(flow_vps, table.stage, table.lane, table.rate)
         effective_s = np.maximum(self._plan_green_s[table.stage] - 1.0, 0.0)
-        green_s = np.bincount(table.lane, table.rate * effective_s, minlength=network.lanes)
+        green_s: NDArray[np.float64] = np.bincount(
+            table.lane, table.rate * effective_s, minlength=network.lanes
+        ).astype(np.float64)
         uniform, random = _hcm_delay(
             flow_vps[self._lanes], green_s[self._lanes], self._cycle_s[self._owner]
         )
@@ -108,9 +110,9 @@ class PolicyAppraisal:
         free_rate *= (FREE_BASE + FREE_PER_S * self._block_s) * (1.0 - FREE_QUIET * quiet)
         progress, mean_progress = self._progression(flow_vps)
         link = network.lane_link[self._lanes]
-        plan_rate = np.bincount(
+        plan_rate: NDArray[np.float64] = np.bincount(
             self._owner, uniform * progress[link] + random, minlength=network.junctions
-        )
+        ).astype(np.float64)
         flow = np.bincount(self._owner, flow_vps[self._lanes], minlength=network.junctions)
 
         def per_vehicle(rate: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,6 +13,9 @@ from topis.units import BASE_SAT_FLOW_VPS, MS_PER_S, to_ms
 #: Free choice is taken up when it is appraised below the first share of the plan's delay, and
 #: given up above the second: appraisals err, and a change of policy costs a transition.
 TAKE_UP, GIVE_UP = 0.70, 0.80
+#: Without a green wave a plan has nothing that free choice could lose: its offsets must save at
+#: least this share of the platoons' delay.
+GREEN_WAVE = 0.93
 PERIOD_S = 300.0
 #: Until flows are known the shipped splits tell them: as much as this long of watching lanes
 #: at this degree of saturation.
@@ -56,7 +59,7 @@ class PolicyChoice:
         self._watched_s *= 0.5
         ratio = cost.free_s / np.maximum(cost.plan_s, 1e-9)
         bound = np.where(self._free_group & (not first), GIVE_UP, TAKE_UP)
-        free = ratio <= bound
+        free = (ratio <= bound) | (cost.progression > GREEN_WAVE)
         for group in np.flatnonzero((free != self._free_group) | first).tolist():
             members = int((self._appraisal.group == group).sum())
             text = (

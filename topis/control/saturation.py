@@ -18,7 +18,8 @@ F8 = NDArray[np.float64]
 
 #: Start-up loss less the yellow that is still driven through (s), as for HCM delay.
 LOST_AT_START_S = 1.0
-#: From here on counts at the stop line no longer tell demand from capacity.
+#: From here on counts no longer tell demand from capacity: a green that left nobody behind
+#: was long enough, and what it left says by how much it was not.
 QUEUE_FROM = 0.95
 #: So many left behind are a green that was too short, whatever was counted (vehicles).
 LEFT_VEH = 3.0
@@ -68,25 +69,24 @@ class Saturation:
         capacity = np.maximum(BASE_SAT_FLOW_VPS * served_s, 0.1)
         degree = traffic_vps * cycle_s[self.lane_junction] / capacity
         full = (degree >= QUEUE_FROM) | (left_veh >= LEFT_VEH)
-        degree = np.minimum(degree + np.where(full, left_veh, 0.0) / capacity, MOST_SATURATION)
+        degree = np.minimum(degree, QUEUE_FROM) + np.where(full, left_veh, 0.0) / capacity
+        degree = np.minimum(degree, MOST_SATURATION)
         steps = np.zeros(len(green_s))
         np.maximum.at(steps, self._step[self._presses], degree[self.lane[self._presses]])
         return steps
 
-    def needed_s(self, degree: F8, green_s: F8, cycle_s: F8, new_cycle_s: F8, target: float) -> F8:
-        """Cycle that each junction would need, were it `new_cycle_s` long, float64[junctions].
+    def needed_s(
+        self, degree: F8, green_s: F8, least_s: F8, cycle_s: F8, new_cycle_s: F8, target: float
+    ) -> F8:
+        """Green that each junction would need in a new cycle, float64[junctions].
 
-        Each step's share of green grows or shrinks until it runs at ``target`` (HCM 6th ed.,
-        ch. 19, critical path); no step is shorter than its least green.
+        Each step's share of the cycle grows or shrinks until it runs at ``target`` (HCM 6th
+        ed., ch. 19, critical path); no step is shorter than its least green.
         """
-        timing = self._timing
         effective_s = np.maximum(green_s - LOST_AT_START_S, 0.0)
-        grown = (new_cycle_s / cycle_s)[timing.junction]
+        grown = (new_cycle_s / cycle_s)[self._timing.junction]
         wanted_s = effective_s * degree / target * grown + LOST_AT_START_S
-        wanted_s = np.maximum(wanted_s, np.minimum(timing.least_s, green_s))
-        count = len(timing.ptr) - 1
-        needed: F8 = timing.lost_s + np.bincount(timing.junction, wanted_s, minlength=count)
-        return needed
+        return self._timing.sum(np.maximum(wanted_s, least_s))
 
 
 def share_out(wanted_s: F8, low_s: F8, high_s: F8, total_s: F8, owner: NDArray[np.integer]) -> F8:

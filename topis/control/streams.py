@@ -331,4 +331,4 @@ class RoadsBehind:
         free = np.maximum(full_share * self._storage_veh - on_road, 0.0)
         room = np.bincount(self._from_lane, self._share * free, minlength=self._lanes)
         refill = np.bincount(self._from_lane, self._share * leaving, minlength=self._lanes)
-        return room, refill
+        return np.asarray(room, dtype=np.float64), np.asarray(refill, dtype=np.float64)

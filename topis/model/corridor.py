@@ -154,9 +154,11 @@ def road_ahead(network: Network, ahead: NDArray[np.int32], link: int) -> RoadAhe
     signalised = network.is_approach_lane
     travel_s = storage_veh = 0.0
     for _ in range(MOST_LINKS):
-        if link < 0 or travel_s > MOST_TRAVEL_S:
+        if link < 0:
             break
         travel_s += float(network.link_length_m[link]) / float(network.link_speed_mps[link])
+        if travel_s > MOST_TRAVEL_S:
+            break
         lanes = range(network.link_lane_ptr[link], network.link_lane_ptr[link + 1])
         motor = [lane for lane in lanes if network.lane_use[lane] != NOT_MOTOR]
         storage_veh += len(motor) * float(network.link_length_m[link]) / JAM_SPACING_M

@@ -192,7 +192,7 @@ class Network:
         """Whether a signal controls the motor traffic of each lane, bool[lanes]."""
         signalised = np.zeros(self.lanes, dtype=bool)
         signalised[self.conn_from_lane[self.conn_group >= 0]] = True
-        return signalised & (self.lane_use != NOT_MOTOR)
+        return np.asarray(signalised & (self.lane_use != NOT_MOTOR))
 
     @functools.cached_property
     def approach_lanes(self) -> I4:

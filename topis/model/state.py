@@ -31,7 +31,8 @@ class TrafficState:
     held them up, beyond those that stand, those still to leave an upstream signal not
     counted; ``fed_scale`` by which such count, ``seen_s`` from when on (both [approach
     lanes]). ``flowing``: 1 where those who wait get away at green, towards 0 where something
-    blocks them. ``out_vps``: departures, smoothed over about a cycle. ``confidence``: 1 seen by a working sensor, 0 assumed.
+    blocks them. ``out_vps``: departures, smoothed over about a cycle.
+    ``confidence``: 1 seen by a working sensor, 0 assumed.
     """
 
     time_ms: int

@@ -169,6 +169,11 @@ def _run_into(
             "refusals": dict(sorted(journal.refusals.items())),
         },
     )
+    notes = getattr(controller, "notes", [])
+    _write_json(
+        folder / "notes.json",
+        {"notes": [{"time_s": time_ms / MS_PER_S, "text": text} for time_ms, text in notes]},
+    )
     _write_json(folder / "timings.json", _timings(times, stopwatch_s() - began_s))
     _write_json(
         folder / "manifest.json",
