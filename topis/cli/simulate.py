@@ -67,6 +67,13 @@ def _settings(pairs: tuple[str, ...]) -> dict[str, float]:
     help="What sensors the city has.",
 )
 @click.option(
+    "--demand",
+    type=click.FloatRange(0.1, 3.0),
+    metavar="FACTOR",
+    help="Share of the scenario's vehicles to let in: 0.7 leaves out three in ten, 1.3 doubles "
+    "three in ten. [default: as the scenario says]",
+)
+@click.option(
     "-o",
     "--out",
     type=click.Path(path_type=Path),
@@ -101,6 +108,7 @@ def simulate(
     seed: int | None,
     seeds: int | None,
     sensing: str,
+    demand: float | None,
     out: Path | None,
     jobs: int | None,
     corridor: str,
@@ -129,6 +137,10 @@ def simulate(
         raise InputError("--seed and --seeds exclude each other; give one of them")
     if settings and len(names) > 1:
         raise InputError("--set goes with one --controller; run them apart")
+    if port is not None and demand is not None:
+        raise InputError(
+            "--demand is for the SUMO that TOPIS starts; give --scale to the other one"
+        )
     if (gui or port) and (jobs or 1) > 1:
         raise InputError("--gui and --port show one run at a time; leave out --jobs")
     for name in names:
@@ -153,6 +165,7 @@ def simulate(
             gui=gui,
             port=port,
             settings=settings,
+            demand_scale=demand,
         )
         for name in names
         for number in numbers
