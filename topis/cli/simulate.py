@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -39,6 +40,13 @@ def _settings(pairs: tuple[str, ...]) -> dict[str, float]:
     return values
 
 
+def _number(_: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    """Refuse "nan", which no range of click refuses."""
+    if value is not None and math.isnan(value):
+        raise click.BadParameter("nan is not a number.", param=parameter)
+    return value
+
+
 @click.command(
     epilog=f"\b\nControllers:\n{_CONTROLLERS}\n\n\b\nSensing layouts: {', '.join(LAYOUTS)}, "
     f"or a .toml file (docs/simulate.md).\n\n{EXIT_CODES}"
@@ -69,6 +77,7 @@ def _settings(pairs: tuple[str, ...]) -> dict[str, float]:
 @click.option(
     "--demand",
     type=click.FloatRange(0.1, 3.0),
+    callback=_number,
     metavar="FACTOR",
     help="Share of the scenario's vehicles to let in: 0.7 leaves out three in ten, 1.3 doubles "
     "three in ten. [default: as the scenario says]",
