@@ -1,6 +1,6 @@
 """Adaptive control: a rolling-horizon search at every junction, in the frame of a policy.
 
-Level 1 (`topis._core.rollout`), every two seconds: each junction plays out its choices over the
+Level 1 (`topis._core.rollout`), every second: each junction plays out its choices over the
 next minute or two, on its queues, the arrivals that are seen or told by its neighbours, and the
 room behind its stop lines, and makes the first move of the best. Level 2, every few minutes: each
 sub-area either chooses freely or keeps to its plan, whichever is appraised to cost less.
@@ -19,7 +19,7 @@ from topis._core.rollout import RolloutSearch
 from topis.config import setting
 from topis.control.actuated import Actuated
 from topis.control.policy import PolicyChoice
-from topis.control.streams import RoadsBehind, compile_streams, stream_rates
+from topis.control.streams import ENDLESS_VEH, RoadsBehind, compile_streams, stream_rates
 from topis.control.timeline import PlanTimeline
 from topis.control.waiting import Waiting
 from topis.model.command import Commands
@@ -36,8 +36,6 @@ LEAST_FLOWING = 0.05
 CROWD_VEH = 6.0
 #: Estimates of less confidence are guesses.
 LEAST_CONFIDENCE = 0.5
-#: Room of streams that discharge into nothing that fills (vehicles).
-ENDLESS_VEH = 1e4
 _LONG_AGO_S = -(10**6)
 
 

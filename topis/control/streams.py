@@ -36,8 +36,8 @@ class Streams:
     """All streams, junction by junction, padded; arrays as `RolloutSearch` wants them.
 
     ``lane`` int32[streams]: network lane, -1 for crossings and padding; ``walk``
-    int32[streams]: pedestrian group, -1 otherwise. ``cell_rate``: position of each
-    (stage, stream) in the rate block; see `rates`.
+    int32[streams]: pedestrian group, -1 otherwise; ``cap`` float32[streams]: saturation
+    flow (per s). ``cells`` and ``cells_of``: sizes of the blocks of `Rates`.
     """
 
     stream_ptr: NDArray[np.int32]
@@ -214,16 +214,11 @@ class Rates:
     pass_share: NDArray[np.float32]
 
 
-def stream_rates(
-    network: Network,
-    streams: Streams,
-    conn_rate: NDArray[np.float64] | None = None,
-) -> Rates:
-    """``conn_rate``: as in `topis.control.service.service_table`."""
+def stream_rates(network: Network, streams: Streams) -> Rates:
+    """Rates by the lamps alone; who gives way to whom the search works out itself."""
     ptr, conn, code = network.conn_stage_code
     stage = np.repeat(np.arange(network.stages), np.diff(ptr))
-    if conn_rate is None:
-        conn_rate = np.where(code == PRIORITY, 1.0, _permissive_rate(network, stage, conn, code))
+    conn_rate = np.where(code == PRIORITY, 1.0, _permissive_rate(network, stage, conn, code))
     of_lane = np.full(network.lanes, -1, dtype=np.int64)
     of_lane[streams.lane[streams.lane >= 0]] = np.flatnonzero(streams.lane >= 0)
     stream = of_lane[network.conn_from_lane[conn]]
@@ -249,7 +244,7 @@ def stream_rates(
     local = for_stage - network.junction_stage_ptr[junction]
     within = np.arange(streams.cells) - streams.rate_ptr[junction] - local * width
     # A base policy sees a shared lane at the square of what passes, and a turn that gives way
-    # at half its rate, as max-pressure does.
+    # at about half its rate, as max-pressure does.
     weak = np.ones(streams.cells)
     of_stage = np.repeat(np.arange(network.stages), np.diff(streams.yield_ptr))
     first = streams.stream_ptr[network.stage_junction[of_stage]]

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from topis._core.split import split_greens
 from topis.config import setting
 from topis.control.coordination import (
     BIN_S,
@@ -24,7 +23,8 @@ from topis.control.coordination import (
     platoon_delay,
 )
 from topis.control.plans import PlanFollower
-from topis.control.service import permissive_rates, service_table, stage_order
+from topis.control.service import Service, permissive_rates, service_table, stage_order
+from topis.control.splits import Splits
 from topis.control.timing import Timing, feeds_within
 from topis.model.command import LOCAL, Commands, SignalPlan
 from topis.model.network import Network
@@ -32,8 +32,6 @@ from topis.model.state import SignalState, TrafficState, zero_if_unknown
 from topis.units import BASE_SAT_FLOW_VPS, MS_PER_S, to_ms
 
 _INFEASIBLE = 1e29
-#: Greens are made for this degree of saturation, the usual target (HCM, SCOOT).
-DESIGN_SATURATION = 0.9
 #: The shipped splits are knowledge too: they say which lanes are busy. They count as
 #: `prior_s` of watching a flow of this degree of saturation.
 PRIOR_SATURATION = 0.5
@@ -65,13 +63,7 @@ class Webster:
         self._group = coupled_groups(network, self._feeds)
         self._order = [stage_order(network, j) for j in range(network.junctions)]
         self._timing = Timing(network, self._order)
-        self._lost_s = self._timing.lost_s
-        self._min_s = np.zeros(network.stages)
-        self._min_s[self._timing.stage] = self._timing.least_s
-        # Other programs' stages take no part: their greens would be cut from the cycle.
-        self._used = np.sort(np.concatenate([np.zeros(0, np.int32), *self._order]))
-        self._used_ptr = np.searchsorted(self._used, network.junction_stage_ptr).astype(np.int32)
-        self._sat = np.full(network.lanes, DESIGN_SATURATION * BASE_SAT_FLOW_VPS, dtype=np.float32)
+        self._splits = Splits(self._timing)
         self._prior_vps = PRIOR_SATURATION * BASE_SAT_FLOW_VPS * network.lane_green_share
         self._feeds_of = feeds_within(network, self._feeds, self._group)
         self._follower: PlanFollower | None = None
@@ -127,20 +119,16 @@ class Webster:
             return
         flow = self._demand_vps()
         rates = permissive_rates(self._network, flow)
-        table = service_table(self._network, rates)
-        keep = np.isin(table.stage, self._used)
-        row = np.searchsorted(self._used, table.stage[keep])
-        ptr = np.searchsorted(row, np.arange(len(self._used) + 1)).astype(np.int32)
-        pairs = (ptr, table.lane[keep], table.rate[keep])
+        service = service_table(self._network, rates)
         cycles = self._cycles()
-        tried = [self._split(np.full(self._network.junctions, c), flow, pairs) for c in cycles]
+        tried = [self._split(np.full(self._network.junctions, c), flow, service) for c in cycles]
         groups = int(self._group.max(initial=-1)) + 1
         cost = np.array([np.bincount(self._group, delay, minlength=groups) for _, delay in tried])
         choice = np.argmin(cost, axis=0)
         cycle_s = cycles[choice][self._group]
-        green_s, delay = self._split(cycle_s, flow, pairs)
+        green_s, delay = self._split(cycle_s, flow, service)
         feasible = delay < _INFEASIBLE
-        if self._keeps(flow, pairs, delay, feasible):
+        if self._keeps(flow, service, delay, feasible):
             return
         self._now_cycle_s, self._now_green_s = cycle_s, green_s
         self._make_plans(cycle_s, green_s, feasible, flow)
@@ -148,62 +136,26 @@ class Webster:
     def _cycles(self) -> NDArray[np.float64]:
         network, longest = self._network, self._set.max_cycle_s
         shipped = network.program_cycle_ms[network.junction_program] / MS_PER_S
-        least = self._lost_s + np.add.reduceat(self._min_s[self._used], self._used_ptr[:-1])
-        longest = max(longest, float(shipped.max(initial=0)), float(least.max(initial=0)) + 5.0)
+        least = float(self._splits.least_cycle_s.max(initial=0))
+        longest = max(longest, float(shipped.max(initial=0)), least + 5.0)
         return np.arange(self._set.min_cycle_s, longest + self._set.step_s, self._set.step_s)
 
     def _split(
-        self,
-        cycle_s: NDArray[np.float64],
-        flow: NDArray[np.float32],
-        pairs: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]],
+        self, cycle_s: NDArray[np.float64], flow: NDArray[np.float32], service: Service
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        network = self._network
-        used_s, green_s = np.zeros(len(self._used)), np.zeros(network.stages)
-        delay = np.zeros(network.junctions)
-        split_greens(
-            self._used_ptr,
-            np.asarray(cycle_s, dtype=np.float64),
-            self._lost_s,
-            self._min_s[self._used],
-            *pairs,
-            flow,
-            self._sat,
-            1.0,
-            np.zeros(network.lanes),
-            used_s,
-            delay,
-        )
-        green_s[self._used] = used_s
-        return green_s, delay
+        return self._splits.greens(cycle_s, flow, service, step_s=1.0)
 
     def _keeps(
         self,
         flow: NDArray[np.float32],
-        pairs: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]],
+        service: Service,
         delay: NDArray[np.float64],
         feasible: NDArray[np.bool_],
     ) -> bool:
         """Whether the running plan is still so good that changing it is not worth it."""
         if self._now_cycle_s is None or self._now_green_s is None:
             return False
-        # Greens fixed at what runs now: nothing is left to hand out.
-        fixed = self._now_green_s[self._used]
-        lost = self._now_cycle_s - np.add.reduceat(fixed, self._used_ptr[:-1])
-        now_delay = np.zeros(self._network.junctions)
-        split_greens(
-            self._used_ptr,
-            self._now_cycle_s,
-            lost,
-            fixed,
-            *pairs,
-            flow,
-            self._sat,
-            1.0,
-            np.zeros(self._network.lanes),
-            np.zeros(len(self._used)),
-            now_delay,
-        )
+        now_delay = self._splits.delay_of(self._now_green_s, self._now_cycle_s, flow, service)
         now, new = float(now_delay[feasible].sum()), float(delay[feasible].sum())
         return new > now * (1.0 - self._set.worth_share)
 
