@@ -1,6 +1,6 @@
 """What the loop costs beside SUMO itself, per simulated second, for 21 and 484 signals.
 
-Peer: the same scenario in libsumo with nothing but `simulationStep`, in the same session.
+Peer: the same scenario in libsumo with nothing but `simulationStep`, in the same run.
 `loop.over_sumo`: our time outside SUMO's step over the bare step. `loop.total_over_sumo`:
 all that TOPIS adds, detectors in SUMO included, on the same traffic (shipped programs).
 """
