@@ -9,7 +9,24 @@ out. The form of the search is that of rollout algorithms (Bertsekas 1997, J. He
 3), used for signals in the spirit of COP (Sen & Head 1997, Transp. Sci. 31).
 """
 
+cimport cython
 from cython.parallel cimport prange, threadid
+
+cdef extern from *:
+    """
+    /* Arrays that do not overlap, and code for the vectors of the machine it runs on. */
+    typedef float *__restrict topis_floats;
+    typedef const float *__restrict topis_const_floats;
+    #if defined(__x86_64__) && defined(__linux__) && defined(__GLIBC__) && defined(__GNUC__) \\
+        && !defined(__clang__) && defined(__OPTIMIZE__)
+    #define topis_vector_float __attribute__((target_clones("avx2", "default"))) float
+    #else
+    #define topis_vector_float float
+    #endif
+    """
+    ctypedef float* floats "topis_floats"
+    ctypedef const float* const_floats "topis_const_floats"
+    ctypedef float vector_float "topis_vector_float"
 
 cdef enum:
     EXTENSIONS = 8
@@ -27,6 +44,12 @@ cdef float BEYOND_S = 10.0
 cdef float GAP_S = 2.5
 #: Vehicles of a stream that wait inside the junction for a gap, and leave at yellow.
 cdef float SNEAKERS_VEH = 1.0
+
+#: Base policy: least share of its worth that a change keeps; what going on is worth at least;
+#: room that a queue needs behind the stop line.
+cdef float LEAST_GAIN = 0.05
+cdef float NEVER_NONE = 1e-6
+cdef float ONE_VEH = 1.0
 
 #: Room inside a junction that is not joined.
 cdef float ENDLESS_VEH = 1e9
@@ -50,6 +73,10 @@ cdef struct Table:
     const int* lost_s
     const int* min_green_s
     const int* yield_ptr
+    const int* yield_stream
+    const float* yield_share
+    const int* foe_ptr
+    const int* foe_stream
     const short* plan
     float plan_weight
     float* arrive
@@ -72,6 +99,53 @@ cdef struct Play:
     float* cost
 
 
+cdef vector_float advance(
+    int n, float fade, float stop_s, const_floats rate, const_floats pass_share,
+    const_floats arrive, const_floats ahead, const_floats weight, const_floats cap,
+    const_floats refill, const_floats inside, floats queue, floats open_, floats room,
+    floats cost, floats gone,
+) noexcept nogil:
+    """One second of ``n`` streams (a multiple of 4): arrivals, discharge, cost, room."""
+    cdef int i
+    cdef float x, d, stopped, one = 1.0
+    for i in range(n):
+        x = queue[i] + arrive[i]
+        d = cap[i] * rate[i] * open_[i]
+        d = x if x < d else d
+        d = room[i] if room[i] < d else d
+        d = inside[i] if inside[i] < d else d
+        room[i] = room[i] - d + refill[i]
+        open_[i] = open_[i] - open_[i] * (one - pass_share[i]) * d
+        x = x - d
+        stopped = x if x < one else one
+        cost[i] = cost[i] + fade * weight[i] * (x + d * ahead[i] + stop_s * arrive[i] * stopped)
+        queue[i] = x
+        gone[i] = d
+    return 0.0
+
+
+cdef vector_float gains(
+    int n, int wide, int shown, float worth_s, const_floats rate_of, const_floats queue,
+    const_floats soon, const_floats cap, const_floats weight, const_floats room,
+    const_floats open_, floats sum_,
+) noexcept nogil:
+    """What each of ``wide`` stages would discharge within ``worth_s``, returned for ``shown``."""
+    cdef int i, s
+    cdef float q, most, own = NEVER_NONE
+    for s in range(wide):
+        sum_[s] = 0.0
+    for i in range(n):
+        q = queue[i] + soon[i]
+        most = cap[i] * worth_s
+        q = (q if q < most else most) * weight[i]
+        q = q if room[i] >= ONE_VEH else 0.0
+        own += q * open_[i] * rate_of[i * wide + shown]
+        for s in range(wide):
+            sum_[s] += q * rate_of[i * wide + s]
+    return own
+
+
+@cython.final
 cdef class RolloutSearch:
     """Arrays of all junctions; a junction's streams and stages are contiguous.
 
@@ -234,6 +308,14 @@ cdef class RolloutSearch:
         for i in range(n):
             table.inside[i] = ENDLESS_VEH
         table.yield_ptr = &self.yield_ptr[stage0]
+        table.yield_stream = table.foe_stream = NULL
+        table.yield_share = NULL
+        table.foe_ptr = &self.foe_ptr[0]
+        if self.yield_stream.shape[0] > 0:
+            table.yield_stream = &self.yield_stream[0]
+            table.yield_share = &self.yield_share[0]
+        if self.foe_stream.shape[0] > 0:
+            table.foe_stream = &self.foe_stream[0]
         play.rate = table.gone + n
         play.pass_share = table.gone + 2 * n
         for i in range(n):
@@ -395,11 +477,11 @@ cdef class RolloutSearch:
     cdef void clear(self, const Table* table, Play* play) noexcept nogil:
         """Yellow: who waits inside for a gap leaves; what both stages serve goes on."""
         cdef int i, k, n = table.streams
-        cdef float leaving
+        cdef float leaving, one = 1.0
         cdef const float* new = table.rate + play.next_stage * n
         for k in range(table.yield_ptr[play.stage], table.yield_ptr[play.stage + 1]):
-            i = self.yield_stream[k]
-            leaving = SNEAKERS_VEH * (1.0 - play.open[i])
+            i = table.yield_stream[k]
+            leaving = SNEAKERS_VEH * (one - play.open[i])
             leaving = play.queue[i] if play.queue[i] < leaving else leaving
             leaving = play.room[i] if play.room[i] < leaving else leaving
             play.queue[i] -= leaving
@@ -411,40 +493,35 @@ cdef class RolloutSearch:
 
     cdef void give_way(self, const Table* table, Play* play) noexcept nogil:
         """Turns that give way go when those with priority have no queue, in their gaps."""
-        cdef int i, k, f, n = table.streams
-        cdef float busy, full = 0.0
-        cdef const float* a = table.arrive + play.now_s * n
-        for k in range(table.yield_ptr[play.stage], table.yield_ptr[play.stage + 1]):
-            i = self.yield_stream[k]
-            full = table.pass_share[play.stage * n + i]
+        cdef int i, k, f, foe
+        cdef int last = table.yield_ptr[play.stage + 1]
+        cdef float busy, full, one = 1.0
+        cdef const float* a = table.arrive + play.now_s * table.streams
+        cdef const float* own = table.pass_share + play.stage * table.streams
+        for k in range(table.yield_ptr[play.stage], last):
+            i = table.yield_stream[k]
+            full = own[i]
             busy = 0.0
-            for f in range(self.foe_ptr[k], self.foe_ptr[k + 1]):
-                busy += play.queue[self.foe_stream[f]] + GAP_S * a[self.foe_stream[f]]
-            busy = 1.0 if busy > 1.0 else busy
-            play.pass_share[i] = full - self.yield_share[k] * busy
-            if play.pass_share[i] > play.open[i] and busy < 1.0:
+            for f in range(table.foe_ptr[k], table.foe_ptr[k + 1]):
+                foe = table.foe_stream[f]
+                busy += play.queue[foe] + GAP_S * a[foe]
+                if busy >= one:
+                    busy = one
+                    break
+            play.pass_share[i] = full - table.yield_share[k] * busy
+            if play.pass_share[i] > play.open[i] and busy < one:
                 # Who stood at the front for a gap gets it.
-                play.open[i] += (1.0 - busy) * (full - play.open[i])
+                play.open[i] += (one - busy) * (full - play.open[i])
 
     cdef void step(self, const Table* table, Play* play) noexcept nogil:
         """One second: arrivals, discharge, cost."""
         cdef int i, k, n = table.streams
         cdef float* gone = table.gone
         cdef float* inside = table.inside
-        cdef float x, d, stopped
-        cdef float stop_s = self.stop_s, fade = play.fade
-        cdef const float* r = play.rate
-        cdef const float* p = play.pass_share
+        cdef float x, fade = play.fade
         cdef const float* following
-        cdef const float* a = table.arrive + play.now_s * n
-        cdef const float* w = table.weight
-        cdef const float* ahead = table.ahead + play.now_s * n
-        cdef const float* cap = table.cap
-        cdef const float* refill = table.refill
         cdef float* queue = play.queue
         cdef float* open_ = play.open
-        cdef float* room = play.room
-        cdef float* cost = play.cost
         if play.next_stage < 0 or play.hold_s > 0:
             self.give_way(table, play)
         for k in range(table.inner):
@@ -455,19 +532,11 @@ cdef class RolloutSearch:
             x = table.inner_room[k] - queue[table.inner_to[k]]
             x = x if x > 0.0 else 0.0
             inside[i] = x if x < inside[i] else inside[i]
-        for i in range(n):
-            x = queue[i] + a[i]
-            d = cap[i] * r[i] * open_[i]
-            d = x if x < d else d
-            d = room[i] if room[i] < d else d
-            d = inside[i] if inside[i] < d else d
-            room[i] = room[i] - d + refill[i]
-            open_[i] = open_[i] - open_[i] * (1.0 - p[i]) * d
-            x = x - d
-            stopped = 1.0 if x > 1.0 else x
-            cost[i] = cost[i] + fade * w[i] * (x + d * ahead[i] + stop_s * a[i] * stopped)
-            queue[i] = x
-            gone[i] = d
+        advance(
+            table.streams, fade, self.stop_s, play.rate, play.pass_share,
+            table.arrive + play.now_s * n, table.ahead + play.now_s * n, table.weight, table.cap,
+            table.refill, inside, queue, play.open, play.room, play.cost, gone,
+        )
         for k in range(table.inner):
             queue[table.inner_to[k]] += table.inner_share[k] * gone[table.inner_from[k]]
         if table.plan_weight > 0.0 and table.plan[play.now_s] >= 0:
@@ -537,28 +606,20 @@ cdef class RolloutSearch:
     ) noexcept nogil:
         """Stage that would discharge most, a change weighed by the time it costs."""
         cdef float[MOST_STAGES] sum_
-        cdef int i, s, best = play.stage
+        cdef int s, best = play.stage
         cdef int wide = table.wide if table.wide < MOST_STAGES else MOST_STAGES
-        cdef float q, most, value, top, lost, own = 1e-6
-        cdef const float* r
+        cdef float value, top, lost, one = 1.0, least = LEAST_GAIN
         cdef const int* change_s = table.lost_s + play.stage * self.lost_s.shape[1]
-        for s in range(wide):
-            sum_[s] = 0.0
-        for i in range(table.streams):
-            q = play.queue[i] + table.soon[play.now_s * table.streams + i]
-            most = table.cap[i] * self.worth_s
-            q = (q if q < most else most) * table.weight[i]
-            q = q if play.room[i] >= 1.0 else 0.0
-            r = table.rate_of + i * table.wide
-            own += q * play.open[i] * r[play.stage]
-            for s in range(wide):
-                sum_[s] += q * r[s]
-        top = own
+        top = gains(
+            table.streams, wide, play.stage, self.worth_s, table.rate_of, play.queue,
+            table.soon + play.now_s * table.streams, table.cap, table.weight, play.room,
+            play.open, sum_,
+        )
         for s in range(table.stages if table.stages < MOST_STAGES else MOST_STAGES):
             if s == play.stage or not allowed[stage0 + s]:
                 continue
-            lost = 1.0 - change_s[s] / self.worth_s
-            value = sum_[s] * (lost if lost > 0.05 else 0.05)
+            lost = one - change_s[s] / self.worth_s
+            value = sum_[s] * (lost if lost > least else least)
             if value > top:
                 top = value
                 best = s
