@@ -18,6 +18,7 @@ from topis._core.arrivals import add_planned, waits_ahead
 from topis._core.rollout import RolloutSearch
 from topis.config import setting
 from topis.control.actuated import Actuated
+from topis.control.held import HeldTurns
 from topis.control.policy import PolicyChoice
 from topis.control.streams import ENDLESS_VEH, RoadsBehind, compile_streams, stream_rates
 from topis.control.timeline import PlanTimeline
@@ -74,7 +75,7 @@ class Adaptive:
         self._network = network
         self._set = s = settings or AdaptiveSettings()
         self._streams = streams = compile_streams(network, s.startup_s)
-        self._rates = stream_rates(network, streams)
+        rates = stream_rates(network, streams)
         self._is_lane = streams.lane >= 0
         self._is_walk = streams.walk >= 0
         self._lane = np.where(self._is_lane, streams.lane, 0)
@@ -122,7 +123,8 @@ class Adaptive:
         self._timeline = PlanTimeline(network)
         self._policy = PolicyChoice(network)
         self._by_gaps = Actuated(network)
-        self._waiting = Waiting(network, streams, self._rates, s.max_wait_s, s.walk_wait_s)
+        self._held = HeldTurns(network, streams, rates)
+        self._waiting = Waiting(network, streams, self._held, s.max_wait_s, s.walk_wait_s)
         # Rows of arrivals are approach lanes in the network's order.
         number = np.full(network.lanes, -1, dtype=np.int32)
         number[network.approach_lanes] = np.arange(len(network.approach_lanes))
@@ -149,9 +151,10 @@ class Adaptive:
         """See `topis.control.protocol.Controller`."""
         shown = np.where(signals.stage >= 0, signals.stage, self._low)
         local = (shown - self._low).astype(np.int32)
+        green_s = ((state.time_ms - signals.since_ms) // MS_PER_S).astype(np.int32)
+        self._held.update(state, local, green_s)
         self._waiting.update(state, signals, local)
         self._policy.update(state)
-        green_s = ((state.time_ms - signals.since_ms) // MS_PER_S).astype(np.int32)
         least_s = self._streams.min_green_s[shown]
         due = (signals.coming < 0) & (signals.stage >= 0) & (green_s >= least_s)
         due &= (green_s - least_s) % int(self._set.interval_s) == 0
@@ -182,7 +185,7 @@ class Adaptive:
         state: TrafficState,
         signals: SignalState,
     ) -> None:
-        streams, rates, lane = self._streams, self._rates, self._lane
+        streams, rates, lane = self._streams, self._held.rates, self._lane
         now_s = state.time_ms // MS_PER_S
         queue_veh = zero_if_unknown(np.minimum(state.queue_veh, state.vehicles_veh))
         arrival_vps = self._arrivals(state, queue_veh, now_s)
@@ -190,6 +193,8 @@ class Adaptive:
         red_s = (state.time_ms - signals.group_since_ms[self._walk]) / MS_PER_S
         waiting = np.where(signals.group_code[self._walk] == RED, walkers * red_s, 0.0)
         flowing = np.maximum(state.flowing[lane], LEAST_FLOWING)
+        # Who found no gap goes as others do where nobody is to be given way.
+        flowing[self._held.held] = 1.0
         passing = rates.pass_share[streams.cell_of(local)]
         room, refill = self._roads.room(state, self._set.full_share)
         planned = ~self._policy.free

@@ -27,6 +27,8 @@ PAD = 4
 WALKER_CAP_PER_S = 10.0
 #: What a base policy takes off the rate of a turn that gives way to others.
 OPPOSED_LOSS = 0.3
+#: Ways that fewer take hold up nobody.
+LEAST_SHARE = 0.01
 #: Room on a road that ends at no signal.
 ENDLESS_VEH = 1e4
 
@@ -246,15 +248,21 @@ def stream_rates(network: Network, streams: Streams) -> Rates:
     # A base policy sees a shared lane at the square of what passes, and a turn that gives way
     # at about half its rate, as max-pressure does.
     weak = np.ones(streams.cells)
-    of_stage = np.repeat(np.arange(network.stages), np.diff(streams.yield_ptr))
-    first = streams.stream_ptr[network.stage_junction[of_stage]]
-    weak[_cell(network, streams, of_stage, first + streams.yield_stream)] -= (
-        OPPOSED_LOSS * streams.yield_share
-    )
+    of_stage, turning = yielding(network, streams)
+    weak[_cell(network, streams, of_stage, turning)] -= OPPOSED_LOSS * streams.yield_share
     rate_of[streams.rate_of_ptr[junction] + within * streams.wide[junction] + local] = (
         rate * weak * passing**2
     )
     return Rates(rate.astype(np.float32), rate_of.astype(np.float32), passing.astype(np.float32))
+
+
+def yielding(
+    network: Network, streams: Streams
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(stage, stream) that gives way in it, as in ``Streams.yield_stream``."""
+    of_stage = np.repeat(np.arange(network.stages), np.diff(streams.yield_ptr))
+    first = streams.stream_ptr[network.stage_junction[of_stage]]
+    return of_stage, (first + streams.yield_stream).astype(np.int64)
 
 
 def _permissive_rate(
@@ -311,7 +319,7 @@ class RoadsBehind:
         self._on = np.array(lane_of, dtype=np.int64)
         self._storage_veh = np.array(storage, dtype=np.float64)
         self._from_lane = network.conn_from_lane[signalised]
-        self._share = network.conn_share[signalised].astype(np.float64)
+        self._share = np.maximum(network.conn_share[signalised].astype(np.float64), LEAST_SHARE)
 
     def room(
         self, state: TrafficState, full_share: float
@@ -324,6 +332,9 @@ class RoadsBehind:
         leaving = np.bincount(self._conn, zero_if_unknown(state.out_vps)[self._on], minlength=count)
         leaving[self._storage_veh >= ENDLESS_VEH] = ENDLESS_VEH
         free = np.maximum(full_share * self._storage_veh - on_road, 0.0)
-        room = np.bincount(self._from_lane, self._share * free, minlength=self._lanes)
-        refill = np.bincount(self._from_lane, self._share * leaving, minlength=self._lanes)
-        return np.asarray(room, dtype=np.float64), np.asarray(refill, dtype=np.float64)
+        room, refill = np.full(self._lanes, ENDLESS_VEH), np.full(self._lanes, ENDLESS_VEH)
+        # Whose way is full holds up all behind, as in a first-in-first-out diverge (Daganzo 1995,
+        # Transp. Res. B 29): so many pass until the first comes who finds no room.
+        np.minimum.at(room, self._from_lane, (free + 1.0 - self._share) / self._share)
+        np.minimum.at(refill, self._from_lane, leaving / self._share)
+        return room, refill

@@ -5,16 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from topis.control.streams import Rates, Streams
+from topis.control.held import FLOWS, HeldTurns
+from topis.control.streams import Streams
 from topis.model.lamp import RED
 from topis.model.network import Network
 from topis.model.state import SignalState, TrafficState, zero_if_unknown
 from topis.units import MS_PER_S
-
-#: A stage serves a stream from this rate on; below it, who waits may not get away.
-SERVES = 0.2
-#: A lane that does not flow at green is blocked behind: more green would not serve it.
-FLOWS = 0.3
 
 
 class Waiting:
@@ -24,7 +20,7 @@ class Waiting:
         self,
         network: Network,
         streams: Streams,
-        rates: Rates,
+        held: HeldTurns,
         max_wait_s: float,
         walk_wait_s: float,
     ) -> None:
@@ -33,7 +29,8 @@ class Waiting:
         self._is_lane, self._is_walk = streams.lane >= 0, streams.walk >= 0
         self._lane = np.where(self._is_lane, streams.lane, 0)
         self._walk = np.where(self._is_walk, streams.walk, 0)
-        self._serves = rates.rate * rates.pass_share**2 >= SERVES
+        self._held = held
+        self._serves = held.serves()
         self._wait_s = np.zeros(len(streams), dtype=np.float32)
         self._last_ms: int | None = None
 
@@ -42,11 +39,12 @@ class Waiting:
         dt_s = 0.0 if self._last_ms is None else (state.time_ms - self._last_ms) / MS_PER_S
         self._last_ms = state.time_ms
         streams = self._streams
+        self._serves = self._held.serves()
         served = self._serves[streams.cell_of(local)] & (signals.coming[streams.junction] < 0)
         red_s = (state.time_ms - signals.group_since_ms[self._walk]) / MS_PER_S
         walk_s = np.where(signals.group_code[self._walk] == RED, red_s, 0.0)
         waiting = zero_if_unknown(state.queue_veh)[self._lane] >= 1.0
-        waiting &= state.flowing[self._lane] >= FLOWS
+        waiting &= (state.flowing[self._lane] >= FLOWS) | self._held.held
         lane_s = np.where(waiting & ~served, self._wait_s + dt_s, 0.0)
         self._wait_s = np.where(self._is_lane, lane_s, np.where(self._is_walk, walk_s, 0.0))
 
