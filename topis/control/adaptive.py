@@ -59,6 +59,9 @@ class AdaptiveSettings:
     walk_wait_s: float = setting(100.0, 30, 600, "a crossing is served after this wait")
     walkers_per_min: float = setting(1.0, 0, 300, "walkers assumed at each crossing")
     bus_lane_weight: float = setting(10.0, 1, 100, "what a vehicle on a bus lane counts for")
+    spill: float = setting(2.0, 0, 20, "what more a queue counts that fills its lane")
+    full_from: float = setting(0.8, 0, 0.95, "x")
+    spill_veh: float = setting(5.0, 0, 100, "x")
     full_share: float = setting(0.9, 0, 1, "a road filled beyond this takes no more")
     plan_weight: float = setting(
         100.0, 0, 1e6, "planned policy: cost of a second off the plan (vehicle-seconds)"
@@ -86,6 +89,8 @@ class Adaptive:
         fade_s = s.fade_s * self._horizon_s / s.horizon_s
         weight = (self._is_lane | self._is_walk).astype(np.float32)
         weight[self._is_lane & (network.lane_use[self._lane] == BUS_ONLY)] = s.bus_lane_weight
+        self._weight, self._own_weight = weight, weight.copy()
+        self._storage_veh = np.maximum(network.lane_length_m[self._lane] / 7.5, 1.0)
         self._search = RolloutSearch(
             stream_ptr=streams.stream_ptr,
             stage_ptr=network.junction_stage_ptr,
@@ -196,6 +201,11 @@ class Adaptive:
         # Who found no gap goes as others do where nobody is to be given way.
         flowing[self._held.held] = 1.0
         passing = rates.pass_share[streams.cell_of(local)]
+        fill = queue_veh[lane] / self._storage_veh
+        near = np.clip((fill - self._set.full_from) / (1.0 - self._set.full_from), 0.0, 1.0)
+        self._weight[:] = self._own_weight * np.where(
+            self._is_lane & (self._storage_veh >= self._set.spill_veh), 1.0 + self._set.spill * near, 1.0
+        )
         room, refill = self._roads.room(state, self._set.full_share)
         planned = ~self._policy.free
         if self._set.free >= 0.0:

@@ -27,6 +27,8 @@ PAD = 4
 WALKER_CAP_PER_S = 10.0
 #: What a base policy takes off the rate of a turn that gives way to others.
 OPPOSED_LOSS = 0.3
+#: Roads from a joined junction back to itself are inside it up to this length.
+INNER_M = 75.0
 #: Ways that fewer take hold up nobody.
 LEAST_SHARE = 0.01
 #: Room on a road that ends at no signal.
@@ -145,16 +147,19 @@ def _inner_feeds(
         if source < 0:
             continue
         if network.is_approach_lane[lane]:
-            targets = [lane]
+            targets, room_veh = [lane], float(network.lane_length_m[lane]) / JAM_SPACING_M
         else:
-            targets = road_ahead(network, ahead, int(network.lane_link[lane])).lanes
+            road = road_ahead(network, ahead, int(network.lane_link[lane]))
+            targets, room_veh = road.lanes, road.storage_veh / max(len(road.lanes), 1)
+        if room_veh * JAM_SPACING_M > INNER_M:
+            # A road that leads back to its own signal, but not one inside the junction.
+            continue
         for target in targets:
             if network.link_junction[network.lane_link[target]] != junction:
                 continue
-            room_veh = max(1.0, float(network.lane_length_m[target]) / JAM_SPACING_M)
             share = float(network.conn_share[conn]) / len(targets)
             first = int(stream_ptr[junction])
-            rows.append((junction, source - first, int(of_lane[target]) - first, share, room_veh))
+            rows.append((junction, source - first, int(of_lane[target]) - first, share, max(room_veh, 1.0)))
     rows.sort()
     junction_of = np.array([r[0] for r in rows], dtype=np.int32)
     return {
