@@ -40,8 +40,6 @@ class Packed:
             ahead_share=rules.ahead_share,
             stop_s=rules.stop_s,
             worth_s=rules.worth_s,
-            terminal_s=rules.terminal_s,
-            terminal_veh_s=rules.terminal_veh_s,
         )
 
 
@@ -128,7 +126,6 @@ def pack(junctions: Sequence[Junction]) -> Packed:
             "min_green_s": ints([s for j in junctions for s in j.min_green_s]),
             "hold_s": square("hold_s"),
             "lost_s": square("lost_s"),
-            "weight": per_stream("weight"),
             "decay": floats([j.decay for j in junctions]),
             "horizon_s": ints([j.horizon for j in junctions]),
             "inner_ptr": starts([len(j.inner) for j in junctions]),
@@ -150,6 +147,7 @@ def pack(junctions: Sequence[Junction]) -> Packed:
             "rate_of": floats(worth),
             "pass_share": per_cell("passing"),
             "cap_vps": per_stream("cap"),
+            "weight": per_stream("weight"),
             "queue_veh": per_stream("queue"),
             "arrival_of": arrival_of,
             "arrival_vps": arrivals,
@@ -312,8 +310,6 @@ some_rules = st.builds(
     ahead_share=st.sampled_from([0.0, 0.5]),
     stop_s=st.sampled_from([0.0, 3.0]),
     worth_s=st.sampled_from([5.0, 15.0, 60.0]),
-    terminal_s=st.sampled_from([0.0, 10.0]),
-    terminal_veh_s=st.sampled_from([0.0, 1.5]),
 )
 
 

@@ -72,9 +72,12 @@ def pair_in_a_row() -> Network:
     return turned(networks.build([networks.crossroads(), networks.crossroads()]), {0: 3})
 
 
-def joined() -> Network:
+def joined(inner_m: float = 60.0) -> Network:
     """Groups 0 and 1 come from outside; lane 0 leads to the inner lane 2, lane 1 out."""
-    return turned(networks.build([plain_junction("GrG", "rGG", "GrG")]), {0: 2})
+    network = turned(networks.build([plain_junction("GrG", "rGG", "GrG")]), {0: 2})
+    link_m, lane_m = network.link_length_m.copy(), network.lane_length_m.copy()
+    link_m[network.lane_link[2]] = lane_m[2] = inner_m
+    return dataclasses.replace(network, link_length_m=link_m, lane_length_m=lane_m)
 
 
 @pytest.fixture(scope="module", params=SHIPPED)
@@ -292,10 +295,19 @@ def test_inner_feeds_are_within_joined_junctions_only() -> None:
     assert streams.inner_ptr.tolist() == [0, 1]
     assert (streams.inner_from[0], streams.inner_to[0]) == (0, 2)
     assert streams.inner_share[0] == 1.0
-    assert streams.inner_room[0] == pytest.approx(200 / JAM_SPACING_M)
+    assert streams.inner_room[0] == pytest.approx(60 / JAM_SPACING_M)
     feeds = find_lane_feeds(network)
     assert feeds.internal.tolist() == [0, 0, 1]
     assert len(feeds.to) == 0
+
+
+def test_a_long_road_back_to_the_same_junction_is_not_inside_it() -> None:
+    network = joined(inner_m=200.0)
+    streams, _ = check_streams(network)
+    assert streams.inner_ptr.tolist() == [0, 0]
+    feeds = find_lane_feeds(network)
+    assert feeds.internal.tolist() == [0, 0, 0]
+    assert feeds.to.tolist() == [2]
 
 
 def test_from_one_junction_to_the_next_there_is_a_feed_and_nothing_inner() -> None:

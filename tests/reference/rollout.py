@@ -39,8 +39,6 @@ class Rules:
     ahead_share: float = 0.0
     stop_s: float = 3.0
     worth_s: float = 15.0
-    terminal_s: float = 0.0
-    terminal_veh_s: float = 0.0
 
 
 @dataclass
@@ -204,7 +202,7 @@ def arrivals_soon(junction: Junction, rules: Rules) -> F4:
 
 
 def play(junction: Junction, rules: Rules, soon: F4, option: Option) -> Outcome:
-    """To the horizon and one look at what is left there."""
+    """To the horizon."""
     game = Game(junction, rules, soon)
     while game.second < junction.horizon:
         if game.second == option.extend_s and option.stage is not None:
@@ -213,9 +211,7 @@ def play(junction: Junction, rules: Rules, soon: F4, option: Option) -> Outcome:
             game.go_on()
         game.note()
         game.pass_second()
-    left = wide(game.queue)
-    rest = wide(junction.weight) * left * (rules.terminal_s + rules.terminal_veh_s * left)
-    return Outcome(option, game.cost + float(rest.sum()), *map(np.array, game.notes()))
+    return Outcome(option, game.cost, *map(np.array, game.notes()))
 
 
 @dataclass
@@ -288,7 +284,8 @@ class Game:
     def note(self) -> None:
         """What who arrives now would find."""
         self.met.append(self.queue.copy())
-        self.could.append(np.minimum(self.junction.cap * self.rate * self.open, self.room))
+        ready = np.minimum(self.junction.cap * self.rate * self.open, self.room)
+        self.could.append(np.minimum(ready, self.room_inside()))
 
     def notes(self) -> tuple[list[F4], list[F4], list[F4]]:
         return self.gone, self.met, self.could
@@ -311,14 +308,19 @@ class Game:
                 more = (1.0 - float(busy)) * float(whole - front)
                 self.open[turn.stream] = float(front) + more
 
+    def room_inside(self) -> F4:
+        """What the inner streams of a joined junction still take of each that feeds them."""
+        takes = np.full(self.junction.streams, np.inf, F)
+        for inner in self.junction.inner:
+            left = max(inner.room - self.queue[inner.to], F(0))
+            takes[inner.source] = min(takes[inner.source], left)
+        return takes
+
     def pass_second(self) -> None:
         j, t = self.junction, self.second
         if self.coming is None or self.hold_s > 0:
             self.look_for_gaps()
-        takes = self.room.copy()
-        for inner in j.inner:
-            left = max(inner.room - self.queue[inner.to], F(0))
-            takes[inner.source] = min(takes[inner.source], left)
+        takes = np.minimum(self.room, self.room_inside())
         here = self.queue + j.arrive[t]
         gone = np.minimum(np.minimum(here, j.cap * self.rate * self.open), takes)
         self.room = self.room - gone + j.refill

@@ -13,7 +13,6 @@ class RolloutSearch:
         min_green_s: NDArray[np.int32],
         hold_s: NDArray[np.int32],
         lost_s: NDArray[np.int32],
-        weight: NDArray[np.float32],
         decay: NDArray[np.float32],
         horizon_s: NDArray[np.int32],
         inner_ptr: NDArray[np.int32],
@@ -31,8 +30,6 @@ class RolloutSearch:
         ahead_share: float,
         stop_s: float,
         worth_s: float,
-        terminal_s: float,
-        terminal_veh_s: float,
     ) -> None: ...
     @property
     def scratch_size(self) -> int: ...
@@ -45,6 +42,7 @@ class RolloutSearch:
         rate_of: NDArray[np.float32],
         pass_share: NDArray[np.float32],
         cap_vps: NDArray[np.float32],
+        weight: NDArray[np.float32],
         queue_veh: NDArray[np.float32],
         arrival_of: NDArray[np.int32],
         arrival_vps: NDArray[np.float32],

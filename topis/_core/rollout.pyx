@@ -168,19 +168,18 @@ cdef class RolloutSearch:
     cdef const int[::1] stream_ptr, stage_ptr, rate_ptr, rate_of_ptr, wide, min_green_s
     cdef const int[:, ::1] hold_s, lost_s
     cdef const int[::1] horizon_s
-    cdef const float[::1] weight, decay, inner_share, inner_room
+    cdef const float[::1] decay, inner_share, inner_room
     cdef const int[::1] inner_ptr, inner_from, inner_to
     cdef const int[::1] yield_ptr, yield_stream, foe_ptr, foe_stream
     cdef const float[::1] yield_share
     cdef int horizon, most_streams, base_every_s
-    cdef float ahead_share, stop_s, worth_s, terminal_s, terminal_veh_s
+    cdef float ahead_share, stop_s, worth_s
 
     def __init__(
         self, *, stream_ptr, stage_ptr, rate_ptr, rate_of_ptr, wide, min_green_s, hold_s, lost_s,
-        weight, decay, horizon_s, inner_ptr, inner_from, inner_to, inner_share, inner_room,
+        decay, horizon_s, inner_ptr, inner_from, inner_to, inner_share, inner_room,
         yield_ptr, yield_stream, yield_share, foe_ptr, foe_stream, int most_horizon_s,
         int base_every_s, float ahead_share, float stop_s, float worth_s,
-        float terminal_s, float terminal_veh_s,
     ):
         cdef int j
         self.stream_ptr = stream_ptr
@@ -191,7 +190,6 @@ cdef class RolloutSearch:
         self.min_green_s = min_green_s
         self.hold_s = hold_s
         self.lost_s = lost_s
-        self.weight = weight
         self.decay = decay
         self.horizon_s = horizon_s
         self.inner_ptr = inner_ptr
@@ -209,8 +207,6 @@ cdef class RolloutSearch:
         self.ahead_share = ahead_share
         self.stop_s = stop_s
         self.worth_s = worth_s
-        self.terminal_s = terminal_s
-        self.terminal_veh_s = terminal_veh_s
         self.most_streams = 4
         for j in range(wide.shape[0]):
             self.most_streams = max(self.most_streams, stream_ptr[j + 1] - stream_ptr[j])
@@ -223,7 +219,8 @@ cdef class RolloutSearch:
     def decide(
         self, const int[::1] due, const int[::1] shown, const int[::1] green_s,
         const float[::1] rate, const float[::1] rate_of, const float[::1] pass_share,
-        const float[::1] cap_vps, const float[::1] queue_veh, const int[::1] arrival_of,
+        const float[::1] cap_vps, const float[::1] weight, const float[::1] queue_veh,
+        const int[::1] arrival_of,
         const float[:, ::1] arrival_vps, const float[::1] steady_vps, const float[::1] open_share,
         const float[::1] room_veh, const float[::1] refill_vps,
         const unsigned char[::1] allowed, const short[:, ::1] plan, const float[::1] plan_weight,
@@ -235,9 +232,10 @@ cdef class RolloutSearch:
 
         IN ``shown`` int32[junctions]: local number of the stage that is green; ``green_s``
         how long. Per stream: ``cap_vps`` its saturation flow;
-        ``queue_veh`` standing; ``arrival_of``: row of ``arrival_vps``
-        [rows, at least horizon] with its arrivals, -1 if none, and ``steady_vps`` that come
-        on top; ``open_share`` probability that its front is not blocked; ``room_veh`` that the road
+        ``weight`` of a vehicle's delay; ``queue_veh`` standing; ``arrival_of``: row of
+        ``arrival_vps`` [rows, at least horizon] with its arrivals, -1 if none, and
+        ``steady_vps`` that come on top; ``open_share`` probability that its front is not
+        blocked; ``room_veh`` that the road
         behind takes, and ``refill_vps`` at which it gets room. ``allowed`` uint8[stages]:
         whether a stage may be chosen. ``plan`` int16[junctions, horizon]: stage planned, -1
         none; ``plan_weight``: cost of each second off it.
@@ -250,17 +248,18 @@ cdef class RolloutSearch:
         with nogil:
             for k in prange(count, schedule="dynamic", chunksize=8, num_threads=threads):
                 self.junction(
-                    due[k], shown, green_s, rate, rate_of, pass_share, cap_vps, queue_veh,
-                    arrival_of,
-                    arrival_vps, steady_vps, open_share, room_veh, refill_vps, allowed, plan,
-                    plan_weight, &scratch[threadid(), 0], choice, cost, keep_cost,
+                    due[k], shown, green_s, rate, rate_of, pass_share, cap_vps, weight,
+                    queue_veh, arrival_of, arrival_vps, steady_vps, open_share, room_veh,
+                    refill_vps, allowed, plan, plan_weight, &scratch[threadid(), 0], choice,
+                    cost, keep_cost,
                     planned_vps, ahead_s, wait_s,
                 )
 
     cdef int junction(
         self, int j, const int[::1] shown, const int[::1] green_s,
         const float[::1] rate, const float[::1] rate_of, const float[::1] pass_share,
-        const float[::1] cap_vps, const float[::1] queue_veh, const int[::1] arrival_of,
+        const float[::1] cap_vps, const float[::1] weight, const float[::1] queue_veh,
+        const int[::1] arrival_of,
         const float[:, ::1] arrival_vps, const float[::1] steady_vps, const float[::1] open_share,
         const float[::1] room_veh, const float[::1] refill_vps,
         const unsigned char[::1] allowed, const short[:, ::1] plan, const float[::1] plan_weight,
@@ -286,7 +285,7 @@ cdef class RolloutSearch:
         table.rate_of = &rate_of[self.rate_of_ptr[j]]
         table.pass_share = &pass_share[self.rate_ptr[j]]
         table.cap = &cap_vps[first]
-        table.weight = &self.weight[first]
+        table.weight = &weight[first]
         table.refill = &refill_vps[first]
         table.hold_s = &self.hold_s[stage0, 0]
         table.lost_s = &self.lost_s[stage0, 0]
@@ -434,6 +433,7 @@ cdef class RolloutSearch:
                 could[t * n + i] = ready if ready < play.room[i] else play.room[i]
             self.step(table, play)
             for i in range(n):
+                could[t * n + i] = min(could[t * n + i], table.inside[i])
                 planned_vps[i * self.horizon + t] = table.gone[i]
         for i in range(n):
             leaves = 0
@@ -568,7 +568,7 @@ cdef class RolloutSearch:
         self, const Table* table, Play* play, float bound, const unsigned char[::1] allowed,
         int stage0,
     ) noexcept nogil:
-        """Cost to the horizon and of what stands there; stops early beyond ``bound``."""
+        """Cost to the horizon; stops early beyond ``bound``."""
         cdef int i, n = table.streams
         cdef float total
         while play.now_s < table.horizon:
@@ -582,9 +582,7 @@ cdef class RolloutSearch:
                     return total
         total = play.charged
         for i in range(n):
-            total += play.cost[i] + table.weight[i] * play.queue[i] * (
-                self.terminal_s + self.terminal_veh_s * play.queue[i]
-            )
+            total += play.cost[i]
         return total
 
     cdef void go_on(

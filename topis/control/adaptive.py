@@ -28,7 +28,7 @@ from topis.model.feeds import find_lane_feeds
 from topis.model.lamp import RED
 from topis.model.network import BUS_ONLY, Network
 from topis.model.state import HORIZON_S, SignalState, TrafficState, zero_if_unknown
-from topis.units import MS_PER_S
+from topis.units import JAM_SPACING_M, MS_PER_S
 
 #: A blocked lane is never quite given up: that it flows again shows only at green.
 LEAST_FLOWING = 0.05
@@ -37,6 +37,10 @@ LEAST_FLOWING = 0.05
 CROWD_VEH = 6.0
 #: Estimates of less confidence are guesses.
 LEAST_CONFIDENCE = 0.5
+#: A lane filled to this share is about to spill back. A short one that no signal feeds is only
+#: the end of a longer road: it fills without harm.
+SPILL_FROM = 0.8
+SPILL_VEH = 5.0
 _LONG_AGO_S = -(10**6)
 
 
@@ -53,15 +57,11 @@ class AdaptiveSettings:
     base_every_s: float = setting(4.0, 1, 30, "base policy: time between two choices")
     worth_s: float = setting(20.0, 2, 60, "base policy: a change is weighed over this time")
     startup_s: float = setting(1.0, 0, 5, "green lost as a queue starts")
-    terminal_s: float = setting(0.0, 0, 120, "cost of a vehicle left at the horizon")
-    terminal_veh_s: float = setting(0.0, 0, 30, "growth of it with the queue")
     max_wait_s: float = setting(120.0, 30, 600, "a lane with a queue is served after this wait")
     walk_wait_s: float = setting(100.0, 30, 600, "a crossing is served after this wait")
     walkers_per_min: float = setting(1.0, 0, 300, "walkers assumed at each crossing")
     bus_lane_weight: float = setting(10.0, 1, 100, "what a vehicle on a bus lane counts for")
     spill: float = setting(2.0, 0, 20, "what more a queue counts that fills its lane")
-    full_from: float = setting(0.8, 0, 0.95, "x")
-    spill_veh: float = setting(5.0, 0, 100, "x")
     full_share: float = setting(0.9, 0, 1, "a road filled beyond this takes no more")
     plan_weight: float = setting(
         100.0, 0, 1e6, "planned policy: cost of a second off the plan (vehicle-seconds)"
@@ -89,8 +89,10 @@ class Adaptive:
         fade_s = s.fade_s * self._horizon_s / s.horizon_s
         weight = (self._is_lane | self._is_walk).astype(np.float32)
         weight[self._is_lane & (network.lane_use[self._lane] == BUS_ONLY)] = s.bus_lane_weight
-        self._weight, self._own_weight = weight, weight.copy()
-        self._storage_veh = np.maximum(network.lane_length_m[self._lane] / 7.5, 1.0)
+        self._weight = weight
+        self._storage_veh = np.maximum(network.lane_length_m[self._lane] / JAM_SPACING_M, 1.0)
+        fed = np.isin(self._lane, network.conn_to_lane[network.conn_group >= 0])
+        self._spills = self._is_lane & (fed | (self._storage_veh >= SPILL_VEH))
         self._search = RolloutSearch(
             stream_ptr=streams.stream_ptr,
             stage_ptr=network.junction_stage_ptr,
@@ -100,7 +102,6 @@ class Adaptive:
             min_green_s=streams.min_green_s,
             hold_s=streams.hold_s,
             lost_s=streams.lost_s,
-            weight=weight,
             decay=np.exp(-1.0 / fade_s).astype(np.float32),
             horizon_s=self._horizon_s,
             inner_ptr=streams.inner_ptr,
@@ -118,8 +119,6 @@ class Adaptive:
             ahead_share=s.ahead_share,
             stop_s=s.stop_s,
             worth_s=s.worth_s,
-            terminal_s=s.terminal_s,
-            terminal_veh_s=s.terminal_veh_s,
         )
         self._threads = 1
         self._scratch = np.zeros((self._threads, self._search.scratch_size), dtype=np.float32)
@@ -201,11 +200,6 @@ class Adaptive:
         # Who found no gap goes as others do where nobody is to be given way.
         flowing[self._held.held] = 1.0
         passing = rates.pass_share[streams.cell_of(local)]
-        fill = queue_veh[lane] / self._storage_veh
-        near = np.clip((fill - self._set.full_from) / (1.0 - self._set.full_from), 0.0, 1.0)
-        self._weight[:] = self._own_weight * np.where(
-            self._is_lane & (self._storage_veh >= self._set.spill_veh), 1.0 + self._set.spill * near, 1.0
-        )
         room, refill = self._roads.room(state, self._set.full_share)
         planned = ~self._policy.free
         if self._set.free >= 0.0:
@@ -224,6 +218,7 @@ class Adaptive:
             rates.rate_of,
             rates.pass_share,
             floats(streams.cap * flowing, streams.cap),
+            self._weights(queue_veh),
             floats(queue_veh[lane], waiting),
             self._arrival_of,
             arrival_vps,
@@ -247,6 +242,13 @@ class Adaptive:
         told = np.zeros(self._network.junctions, dtype=bool)
         told[which] = True
         self._told_s[told[streams.junction]] = now_s
+
+    def _weights(self, queue_veh: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A queue about to spill back counts more: it will hold up others, float32[streams]."""
+        fill = queue_veh[self._lane] / self._storage_veh
+        near = np.clip((fill - SPILL_FROM) / (1.0 - SPILL_FROM), 0.0, 1.0)
+        more = np.where(self._spills, self._set.spill * near, 0.0)
+        return np.asarray(self._weight * (1.0 + more), dtype=np.float32)
 
     def _arrivals(
         self, state: TrafficState, queue_veh: NDArray[np.float32], now_s: int

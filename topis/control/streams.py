@@ -27,8 +27,6 @@ PAD = 4
 WALKER_CAP_PER_S = 10.0
 #: What a base policy takes off the rate of a turn that gives way to others.
 OPPOSED_LOSS = 0.3
-#: Roads from a joined junction back to itself are inside it up to this length.
-INNER_M = 75.0
 #: Ways that fewer take hold up nobody.
 LEAST_SHARE = 0.01
 #: Room on a road that ends at no signal.
@@ -146,20 +144,19 @@ def _inner_feeds(
         source, lane = int(of_lane[network.conn_from_lane[conn]]), int(network.conn_to_lane[conn])
         if source < 0:
             continue
-        if network.is_approach_lane[lane]:
-            targets, room_veh = [lane], float(network.lane_length_m[lane]) / JAM_SPACING_M
-        else:
-            road = road_ahead(network, ahead, int(network.lane_link[lane]))
-            targets, room_veh = road.lanes, road.storage_veh / max(len(road.lanes), 1)
-        if room_veh * JAM_SPACING_M > INNER_M:
-            # A road that leads back to its own signal, but not one inside the junction.
+        road = road_ahead(network, ahead, int(network.lane_link[lane]))
+        targets = [lane] if network.is_approach_lane[lane] else road.lanes
+        if not road.is_short:
             continue
+        room_veh = road.storage_veh / max(len(road.lanes), 1)
         for target in targets:
             if network.link_junction[network.lane_link[target]] != junction:
                 continue
             share = float(network.conn_share[conn]) / len(targets)
             first = int(stream_ptr[junction])
-            rows.append((junction, source - first, int(of_lane[target]) - first, share, max(room_veh, 1.0)))
+            rows.append(
+                (junction, source - first, int(of_lane[target]) - first, share, max(room_veh, 1.0))
+            )
     rows.sort()
     junction_of = np.array([r[0] for r in rows], dtype=np.int32)
     return {
@@ -261,9 +258,7 @@ def stream_rates(network: Network, streams: Streams) -> Rates:
     return Rates(rate.astype(np.float32), rate_of.astype(np.float32), passing.astype(np.float32))
 
 
-def yielding(
-    network: Network, streams: Streams
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def yielding(network: Network, streams: Streams) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(stage, stream) that gives way in it, as in ``Streams.yield_stream``."""
     of_stage = np.repeat(np.arange(network.stages), np.diff(streams.yield_ptr))
     first = streams.stream_ptr[network.stage_junction[of_stage]]

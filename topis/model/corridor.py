@@ -17,6 +17,8 @@ MOST_LINKS = 60
 MOST_STOP_LINES = 12
 #: Signals further upstream than this tell nothing: platoons have dispersed (s).
 MOST_TRAVEL_S = 90.0
+#: A road from a junction to itself is inside it up to this length; a longer one leads round.
+INNER_M = 75.0
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,11 @@ class RoadAhead:
     lanes: list[int]
     travel_s: float
     storage_veh: float
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it is inside a junction, if both its ends belong to the same."""
+        return self.storage_veh * JAM_SPACING_M <= INNER_M * len(self.lanes)
 
 
 def road_ahead(network: Network, ahead: NDArray[np.int32], link: int) -> RoadAhead:

@@ -50,7 +50,7 @@ def find_lane_feeds(network: Network) -> LaneFeeds:
         road = roads[first]
         for target in road.lanes:
             to = int(number[target])
-            if network.link_junction[network.lane_link[target]] == own:
+            if network.link_junction[network.lane_link[target]] == own and road.is_short:
                 internal[to] = 1
                 continue
             share = float(network.conn_share[conn]) / len(road.lanes)
