@@ -37,10 +37,8 @@ LEAST_FLOWING = 0.05
 CROWD_VEH = 6.0
 #: Estimates of less confidence are guesses.
 LEAST_CONFIDENCE = 0.5
-#: A lane filled to this share is about to spill back. A short one that no signal feeds is only
-#: the end of a longer road: it fills without harm.
+#: A lane filled to this share is about to spill back to the signal that feeds it.
 SPILL_FROM = 0.8
-SPILL_VEH = 5.0
 _LONG_AGO_S = -(10**6)
 
 
@@ -61,7 +59,7 @@ class AdaptiveSettings:
     walk_wait_s: float = setting(100.0, 30, 600, "a crossing is served after this wait")
     walkers_per_min: float = setting(1.0, 0, 300, "walkers assumed at each crossing")
     bus_lane_weight: float = setting(10.0, 1, 100, "what a vehicle on a bus lane counts for")
-    spill: float = setting(2.0, 0, 20, "what more a queue counts that fills its lane")
+    spill: float = setting(1.0, 0, 20, "what more a queue counts that fills its lane")
     full_share: float = setting(0.9, 0, 1, "a road filled beyond this takes no more")
     plan_weight: float = setting(
         100.0, 0, 1e6, "planned policy: cost of a second off the plan (vehicle-seconds)"
@@ -91,8 +89,9 @@ class Adaptive:
         weight[self._is_lane & (network.lane_use[self._lane] == BUS_ONLY)] = s.bus_lane_weight
         self._weight = weight
         self._storage_veh = np.maximum(network.lane_length_m[self._lane] / JAM_SPACING_M, 1.0)
-        fed = np.isin(self._lane, network.conn_to_lane[network.conn_group >= 0])
-        self._spills = self._is_lane & (fed | (self._storage_veh >= SPILL_VEH))
+        self._feeds = find_lane_feeds(network)
+        fed = network.approach_lanes[np.unique(self._feeds.to)]
+        self._spills = self._is_lane & np.isin(self._lane, fed)
         self._search = RolloutSearch(
             stream_ptr=streams.stream_ptr,
             stage_ptr=network.junction_stage_ptr,
@@ -123,7 +122,6 @@ class Adaptive:
         self._threads = 1
         self._scratch = np.zeros((self._threads, self._search.scratch_size), dtype=np.float32)
         self._roads = RoadsBehind(network)
-        self._feeds = find_lane_feeds(network)
         self._timeline = PlanTimeline(network)
         self._policy = PolicyChoice(network)
         self._by_gaps = Actuated(network)

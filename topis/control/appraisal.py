@@ -35,10 +35,12 @@ PROGRESSION = (0.3, 1.7)
 #: Free choice saves more than the best cycle of its own shows where stages may be short, since
 #: it ends and skips them at will, and nothing where crossings hold them: its cost is that of
 #: the best cycle times ``FREE_BASE + FREE_PER_S * (mean of least green and change)``, and less
-#: by up to ``FREE_QUIET`` where the plan is not even used to `BUSY`. Fitted to the networks of
-#: docs/control.md on seed 101, which is not reported.
+#: by ``FREE_QUIET`` times the share by which the plan's use stays below `BUSY`, at most down to
+#: `FREE_LEAST`: in quiet traffic a plan makes people wait for nobody. Fitted to the networks of
+#: docs/control.md on seeds 11 and 101 and, for quiet traffic, to Gangnam at 0.3 to 1.0 of its
+#: demand; those are not reported.
 FREE_BASE, FREE_PER_S = 0.3, 0.03
-FREE_QUIET, BUSY = 0.3, 0.6
+FREE_QUIET, FREE_LEAST, BUSY = 1.55, 0.3, 0.6
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ class PolicyAppraisal:
         total = np.bincount(self._owner, own_flow, minlength=network.junctions)
         mean_use = np.bincount(self._owner, own_flow * use, minlength=network.junctions)
         quiet = 1.0 - np.clip(mean_use / np.maximum(total, 1e-9) / BUSY, 0.0, 1.0)
-        free_rate *= (FREE_BASE + FREE_PER_S * self._block_s) * (1.0 - FREE_QUIET * quiet)
+        free_rate *= FREE_BASE + FREE_PER_S * self._block_s
+        free_rate *= np.maximum(1.0 - FREE_QUIET * quiet, FREE_LEAST)
         progress, mean_progress = self._progression(flow_vps)
         link = network.lane_link[self._lanes]
         plan_rate: NDArray[np.float64] = np.bincount(
