@@ -142,6 +142,46 @@ def test_junctions_and_queue_by_hand(tmp_path: Path) -> None:
     assert run.queue_veh.tolist() == [1.5, 2.0]
 
 
+def test_the_worst_approach_is_named_by_its_mean(tmp_path: Path) -> None:
+    """Loss and vehicles add up over the intervals; few vehicles and open roads count for none."""
+    rows: list[tuple[str, int, float, float]] = [
+        ("busy", 0, 100.0, 6.0),
+        ("busy", 0, 200.0, 6.0),
+        ("hardly used", 1, 900.0, 9.0),
+        ("no signal", -1, 9000.0, 100.0),
+        ("better", 1, 240.0, 12.0),
+    ]
+    links: dict[str, list[Any]] = {
+        "interval_begin_s": [0.0] * len(rows),
+        "interval_s": [60.0] * len(rows),
+        "link": [row[0] for row in rows],
+        "junction": [row[1] for row in rows],
+        "time_loss_s": [row[2] for row in rows],
+        "waiting_s": [0.0] * len(rows),
+        "vehicles": [row[3] for row in rows],
+    }
+    assert measure_run(write_run(tmp_path, links=links)).worst_approach_s == pytest.approx(25.0)
+    assert math.isnan(measure_run(write_run(tmp_path)).worst_approach_s)
+
+
+def test_choices_of_policy_are_told(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, "adaptive")
+    notes = [{"time_s": 28_800.0 + 300 * k, "text": f"choice <{k}>"} for k in range(42)]
+    (folder / "notes.json").write_text(json.dumps({"notes": notes}), encoding="utf-8")
+    run = measure_run(folder)
+    assert run.choices[:2] == ("08:00:00 choice <0>", "08:05:00 choice <1>")
+    page = write_report(tmp_path, [run]).read_text(encoding="utf-8")
+    assert "What the controller chose" in page
+    assert "08:00:00 choice &lt;0&gt;" in page
+    assert "choice &lt;41&gt;" not in page
+    assert "and 2 more" in page
+    plain = write_report(tmp_path, make(tmp_path, ("shipped", 1, 1.0)))
+    assert "What the controller chose" not in plain.read_text(encoding="utf-8")
+    (folder / "notes.json").write_text('{"notes": [{"text": 1}]}', encoding="utf-8")
+    with pytest.raises(InputError, match="notes as a run writes them"):
+        measure_run(folder)
+
+
 def test_emissions_may_be_missing(tmp_path: Path) -> None:
     without = {key: values for key, values in LINKS.items() if key != "co2_g"}
     assert measure_run(write_run(tmp_path, links=without)).co2_kg is None

@@ -51,6 +51,7 @@ class AdaptiveSettings:
     cycles: float = setting(1.0, 0, 3, "and at least so many shortest cycles of the junction")
     fade_s: float = setting(25.0, 5, 10000, "time in which the weight of later cost fades")
     stop_s: float = setting(3.0, 0, 60, "what one stop costs, in seconds of delay")
+    neighbours: float = setting(1.0, 0, 1, "1: what neighbours plan is known, 0: it is not")
     ahead_share: float = setting(0.7, 0, 2, "weight of the wait at the next signal")
     base_every_s: float = setting(4.0, 1, 30, "base policy: time between two choices")
     worth_s: float = setting(20.0, 2, 60, "base policy: a change is weighed over this time")
@@ -253,6 +254,8 @@ class Adaptive:
     ) -> NDArray[np.float32]:
         """Arrivals as seen, and as the junctions upstream plan them, float32[approach lanes, s]."""
         feeds = self._feeds
+        if self._set.neighbours < 0.5:
+            return state.arrival_vps
         waits_ahead(
             feeds.ptr,
             feeds.to,

@@ -12,7 +12,7 @@ from topis.units import BASE_SAT_FLOW_VPS, MS_PER_S, to_ms
 
 #: Free choice is taken up when it is appraised below the first share of the plan's delay, and
 #: given up above the second: appraisals err, and a change of policy costs a transition.
-TAKE_UP, GIVE_UP = 0.76, 0.82
+TAKE_UP, GIVE_UP = 0.70, 0.80
 #: Without a green wave a plan has nothing that free choice could lose: its offsets must save at
 #: least this share of the platoons' delay.
 GREEN_WAVE = 0.93

@@ -25,13 +25,12 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from topis.report.comparison import Row
-from topis.report.measures import FloatArray, Measures, read_columns, read_json
+from topis.report.measures import FloatArray, Measures, format_clock, read_columns, read_json
 
 WIDTH_IN = 6.4
 MAX_WINDOW_S = 900.0
 _MAX_POINTS = 15_000
 _MAX_BINS = 240
-_DAY_S = 86_400.0
 
 # Okabe and Ito's colours, in an order whose neighbours differ in brightness too.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
@@ -135,7 +134,7 @@ def queue_over_time(measures: Sequence[Measures]) -> str:
                 axes.fill_between(minutes, low, high, color=line["color"], alpha=0.18, lw=0)
         axes.set_ylim(bottom=0)
         axes.margins(x=0.01)
-        axes.set_xlabel(f"time since the begin of the run at {_clock(begin_s)} (min)")
+        axes.set_xlabel(f"time since the begin of the run at {format_clock(begin_s)} (min)")
         axes.set_ylabel("standing vehicles")
         _legend(figure, axes)
         return _svg(figure, "queue")
@@ -205,7 +204,7 @@ def time_space(
         axes.grid(False, axis="y")
         axes.set_xlim(0, max(window_s, 1.0))
         axes.set_ylim(-0.02 * corridor["length_m"], 1.02 * corridor["length_m"])
-        axes.set_xlabel(f"time since {_clock(start_s)} (s)")
+        axes.set_xlabel(f"time since {format_clock(start_s)} (s)")
         axes.set_ylabel("position along the corridor (m)")
         names = {"r": "red", "y": "yellow", "g": "green"}
         entries: list[Any] = [Patch(color=_LAMP_COLOURS[lamp], label=names[lamp]) for lamp in names]
@@ -362,12 +361,6 @@ def _legend(figure: Figure, axes: Axes) -> None:
 def _short(name: str) -> str:
     """Name for a label: not too long, and with a dollar that starts no formula."""
     return (name if len(name) <= 28 else f"{name[:27]}…").replace("$", r"\$")
-
-
-def _clock(time_s: float) -> str:
-    """Simulated time as hours, minutes, seconds of a day."""
-    whole = int(time_s % _DAY_S)
-    return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
 def _svg(figure: Figure, name: str) -> str:

@@ -146,6 +146,10 @@ def headline(rows: Sequence[Row]) -> list[str]:
     return [_sentence(row, reference.controller) for row in rows if not row.reference]
 
 
+#: Choices of policy shown for each run.
+MOST_CHOICES = 40
+
+
 def write_report(
     out_dir: str | os.PathLike[str],
     measures: Iterable[Measures],
@@ -194,6 +198,7 @@ def _page(
         _results(rows),
         *_classes(runs, rows),
         *(_figure(picture) for picture in pictures),
+        *_choices(runs),
         "<h2>What the guard refused</h2>",
         *_refusals(runs, rows),
         "<h2>How it was measured</h2>",
@@ -296,6 +301,21 @@ def _classes(runs: Sequence[Measures], rows: Sequence[Row]) -> list[str]:
         lines.append([escape(name), *cells])
     head = ["delay <small>(s/veh)</small>", *(escape(row.controller) for row in rows)]
     return ["<h2>By vehicle class</h2>", _table(head, lines)]
+
+
+def _choices(runs: Sequence[Measures]) -> list[str]:
+    """Which policy each run followed when, and why; nothing where no controller chooses."""
+    told = [run for run in runs if run.choices]
+    if not told:
+        return []
+    parts = ["<h2>What the controller chose</h2>"]
+    for run in told:
+        items = "".join(f"<li>{escape(text)}</li>" for text in run.choices[:MOST_CHOICES])
+        left = len(run.choices) - MOST_CHOICES
+        more = f"<li>and {left} more, in notes.json of the run</li>" if left > 0 else ""
+        summary = f"{escape(run.controller)}, seed {run.seed}"
+        parts.append(f"<details><summary>{summary}</summary><ul>{items}{more}</ul></details>")
+    return parts
 
 
 def _refusals(runs: Sequence[Measures], rows: Sequence[Row]) -> list[str]:

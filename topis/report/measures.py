@@ -23,6 +23,9 @@ from topis.errors import InputError, OutputError
 
 FloatArray = npt.NDArray[np.float64]
 
+#: An approach that fewer used says little by its mean.
+FEWEST_VEH = 10
+_DAY_S = 86_400
 STATUSES = ("arrived", "running", "waiting")
 
 
@@ -75,6 +78,7 @@ class Measures:
     delay_by_class_s: Mapping[str, float]
     network_time_s: float
     waiting_max_s: float
+    worst_approach_s: float
     stops: float
     co2_kg: float | None
     throughput_vph: float
@@ -83,6 +87,7 @@ class Measures:
     emergency_stops: int
     refusals: Mapping[str, int]
     junctions: tuple[JunctionDelay, ...]
+    choices: tuple[str, ...]
     queue_begin_s: FloatArray = field(repr=False, compare=False)
     queue_veh: FloatArray = field(repr=False, compare=False)
     delays_s: FloatArray = field(repr=False, compare=False)
@@ -104,6 +109,7 @@ def measure_run(folder: str | os.PathLike[str]) -> Measures:
     links = read_columns(
         path / "links.parquet",
         ("interval_begin_s", "interval_s", "junction", "time_loss_s", "waiting_s", "vehicles"),
+        ("link",),
         optional=("co2_g",),
     )
     status = vehicles["status"]
@@ -140,6 +146,7 @@ def measure_run(folder: str | os.PathLike[str]) -> Measures:
             delay_by_class_s=_mean_by(vehicles["vclass"], delays_s),
             network_time_s=_mean(vehicles["network_time_s"]),
             waiting_max_s=float(np.max(standing_s, initial=0.0)),
+            worst_approach_s=_worst_approach(links),
             stops=_mean(vehicles["stops"][entered]),
             co2_kg=_total_co2_kg(links),
             throughput_vph=arrived * 3600 / duration_s if duration_s > 0 else math.nan,
@@ -148,6 +155,7 @@ def measure_run(folder: str | os.PathLike[str]) -> Measures:
             emergency_stops=int(counts["emergency_stops"]),
             refusals={str(key): int(value) for key, value in counts["refusals"].items()},
             junctions=_junctions(manifest, links),
+            choices=_choices(path / "notes.json"),
             queue_begin_s=queue_begin_s,
             queue_veh=queue_veh,
             delays_s=np.sort(delays_s),
@@ -253,6 +261,33 @@ def _queue(links: Mapping[str, FloatArray]) -> tuple[FloatArray, FloatArray]:
     standing = np.nan_to_num(mean, nan=0.0, posinf=0.0)
     queue_veh = np.bincount(where, weights=standing, minlength=len(begins_s))
     return begins_s, queue_veh.astype(np.float64)
+
+
+def _worst_approach(links: Mapping[str, npt.NDArray[Any]]) -> float:
+    """Largest mean time lost (s/veh) on any approach that enough vehicles used; NaN if none."""
+    inside = links["junction"] >= 0
+    names, where = np.unique(links["link"][inside], return_inverse=True)
+    lost_s = np.bincount(where, links["time_loss_s"][inside], minlength=len(names))
+    vehicles = np.bincount(where, links["vehicles"][inside], minlength=len(names))
+    used = vehicles >= FEWEST_VEH
+    return float(np.max(lost_s[used] / vehicles[used])) if used.any() else math.nan
+
+
+def _choices(path: Path) -> tuple[str, ...]:
+    """What the controller noted of its choices of policy, with the time of day."""
+    if not path.exists():
+        return ()
+    noted = read_json(path).get("notes", [])
+    try:
+        return tuple(f"{format_clock(float(n['time_s']))} {n['text']}" for n in noted)
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{path}: not notes as a run writes them; rerun to write them") from None
+
+
+def format_clock(time_s: float) -> str:
+    """Simulated time as hours, minutes, seconds of a day."""
+    whole = int(time_s % _DAY_S)
+    return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
 def _junctions(
