@@ -1,7 +1,8 @@
 """What a decision costs, and the delay the adaptive controller reaches on RESCO's scenarios.
 
 Decision: one junction of 8 stages and 16 streams at a horizon of 60 s, beside the same search in
-plain Python (`tests/reference/rollout.py`); and a tick of 4,500 such junctions.
+NumPy and in plain Python (`tests/reference/`), which play every choice from its first second to
+the end; and a tick of 4,500 such junctions.
 
 Delay: seeds 1-5, fresh processes, every demanded vehicle until the scenario's end, each run's
 switch states audited. Seeds and demands of the tables took no part in tuning.
@@ -20,6 +21,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from tests.audit import INFORMATION, audit
 from tests.reference.rollout import Rules, search
+from tests.reference.rollout_plain import search_plain
 from tests.test_rollout import pack, random_junction
 from topis.config import sensing_layout
 from topis.errors import InputError
@@ -97,7 +99,7 @@ class Bank:
 
 def test_decision(benchmark: BenchmarkFixture, figure: Callable[[str, float, str], None]) -> None:
     bank = Bank(150)
-    kernel_s, python_s = [], []
+    kernel_s, numpy_s, python_s = [], [], []
     for junction in range(150):
         due = np.array([junction], np.int32)
         began = time.perf_counter()
@@ -106,8 +108,12 @@ def test_decision(benchmark: BenchmarkFixture, figure: Callable[[str, float, str
     for junction in bank.junctions[:5]:
         began = time.perf_counter()
         search(junction, bank.rules)
+        numpy_s.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        search_plain(junction, bank.rules)
         python_s.append(time.perf_counter() - began)
     figure("control.decision", 1e6 * float(np.median(kernel_s)), "us")
+    figure("control.decision.over_numpy", float(np.mean(numpy_s) / np.mean(kernel_s[:5])), "x")
     figure("control.decision.over_python", float(np.mean(python_s) / np.mean(kernel_s[:5])), "x")
     city, small = Bank(4500), Bank(450)
     began = time.perf_counter()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.reference import rollout as slow
 from tests.reference.rollout import Inner, Junction, Rules, Yield
+from tests.reference.rollout_plain import search_plain
 from topis._core.rollout import RolloutSearch
 
 PAD = 4
@@ -657,3 +658,22 @@ def test_while_walkers_clear_the_traffic_beside_them_still_goes() -> None:
     np.testing.assert_allclose(planned[:6, 0], 0.5)
     assert not planned[6:11].any()
     np.testing.assert_allclose(planned[11:20, 1], 0.5)
+
+
+# ---- the same in plain Python ----
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_plain_python_finds_what_the_twin_finds(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    junction = random_junction(
+        rng, int(rng.integers(2, 7)), int(rng.integers(2, 5)), int(rng.choice([20, 30, 45])),
+        shared=seed % 2 == 0, blocked=seed % 3 == 0, turns=seed % 4 < 2, joined=seed % 5 < 2,
+        plan_weight=2.0 * (seed % 6 == 5),
+    )  # fmt: skip
+    rules = Rules(ahead_share=0.5 * (seed % 2))
+    found = slow.search(junction, rules)
+    stage, cost = search_plain(junction, rules)
+    assert cost == pytest.approx(found.best.cost, rel=1e-3)
+    # Where only one first move is near the best, this is it.
+    assert stage in {o.option.first_move(junction) for o in found.near_best(1e-3)}

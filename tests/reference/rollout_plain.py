@@ -9,7 +9,7 @@ there, every option is played to the horizon; what happens on the way is not rec
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
+from math import fsum, inf
 
 from tests.reference.rollout import (
     EXTEND_S,
@@ -135,7 +135,7 @@ class Lists:
 def arrivals_soon(arrive: Table, span: int) -> Table:
     """Arrivals in the ``span`` seconds from each; near the horizon as before it."""
     whole = max(len(arrive) - span, 1)
-    soon = [[*map(sum, zip(*arrive[t : t + span], strict=True))] for t in range(whole)]
+    soon = [[*map(fsum, zip(*arrive[t : t + span], strict=True))] for t in range(whole)]
     return soon + [soon[-1]] * (len(arrive) - whole)
 
 
