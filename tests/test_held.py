@@ -105,9 +105,18 @@ class Turns:
         state = seen(self.network, {TURN: queue_veh}, {TURN: flowing})
         return self.update(state, [stage], [green_s]) == {TURN}
 
-    def update(self, state: TrafficState, local: list[int], green_s: list[int]) -> set[int]:
+    def update(
+        self,
+        state: TrafficState,
+        local: list[int],
+        green_s: list[int],
+        changing: int | None = None,
+    ) -> set[int]:
         """The streams that are held after a tick."""
-        self.turns.update(state, np.array(local, np.int32), np.array(green_s, np.int32))
+        steady = np.ones(len(local), dtype=bool)
+        if changing is not None:
+            steady[changing] = False
+        self.turns.update(state, np.array(local, np.int32), np.array(green_s, np.int32), steady)
         return set(np.flatnonzero(self.turns.held).tolist())
 
     def check_rates(self) -> None:
@@ -480,6 +489,30 @@ def test_a_full_way_holds_up_the_whole_lane(share: float, room: float, both: boo
     assert veh == pytest.approx(room, rel=1e-5)
 
 
+def test_an_arrow_for_a_few_of_a_lane_does_not_release_it() -> None:
+    """Stage 1 lets a tenth of the shared lane go: its front may not be of them."""
+    network = networks.build([plain_junction("grG", "rGr", "Grr")])
+    turns = Turns(giving_way(sharing(network, 0.9), {0: [2]}))
+    state = seen(network, {0: 5.0}, {0: 0.0})
+    assert turns.update(state, [0], [10]) == {0}
+    assert turns.update(state, [1], [PROVEN_S]) == {0}
+
+
+def test_a_green_that_is_ending_proves_nothing() -> None:
+    network = networks.build([plain_junction("grG", "Grr")])
+    turns = Turns(giving_way(network, {0: [2]}))
+    state = seen(network, {0: 5.0}, {0: 0.0})
+    assert turns.update(state, [0], [10]) == {0}
+    assert turns.update(state, [1], [PROVEN_S], changing=0) == {0}
+    assert turns.update(state, [1], [PROVEN_S]) == set()
+
+
+def test_roads_out_of_reach_take_all_however_small_the_share_filled() -> None:
+    network = networks.build([plain_junction("G")])
+    room, _ = RoadsBehind(network).room(seen(network, {}, {}), 0.0)
+    assert room[0] >= ENDLESS_VEH
+
+
 def test_the_fuller_way_is_the_one_that_counts() -> None:
     """24 vehicles fit on each way; nine of ten take the first."""
     ways = fork(0.9)
@@ -589,8 +622,10 @@ def test_crossings_and_padding_do_not_pass_for_the_first_lane() -> None:
     assert set(found.values()) == {1.0}
 
 
-def test_a_lane_inside_a_junction_is_not_fed_by_another_signal() -> None:
-    assert set(weights(joined(), 1.0).values()) == {1.0}
+def test_a_full_lane_inside_a_junction_weighs_more_and_a_short_one_does_not() -> None:
+    """Others lead to lane 2 alone; a lane of a few places is the end of a longer road."""
+    assert weights(joined(), 1.0) == {("lane", 0): 1.0, ("lane", 1): 1.0, ("lane", 2): 3.0}
+    assert set(weights(joined(inner_m=30.0), 1.0).values()) == {1.0}
 
 
 def test_a_bus_lane_that_fills_weighs_more_than_a_bus_lane() -> None:

@@ -26,7 +26,7 @@ from topis.control.waiting import Waiting
 from topis.model.command import Commands
 from topis.model.feeds import find_lane_feeds
 from topis.model.lamp import RED
-from topis.model.network import BUS_ONLY, Network
+from topis.model.network import BUS_ONLY, TURNAROUND, Network
 from topis.model.state import HORIZON_S, SignalState, TrafficState, zero_if_unknown
 from topis.units import JAM_SPACING_M, MS_PER_S
 
@@ -37,8 +37,10 @@ LEAST_FLOWING = 0.05
 CROWD_VEH = 6.0
 #: Estimates of less confidence are guesses.
 LEAST_CONFIDENCE = 0.5
-#: A lane filled to this share is about to spill back to the signal that feeds it.
+#: A lane filled to this share is about to spill back to what lies upstream. A short one that no
+#: signal feeds is only the end of a longer road: it fills without harm.
 SPILL_FROM = 0.8
+SPILL_VEH = 5.0
 _LONG_AGO_S = -(10**6)
 
 
@@ -91,8 +93,10 @@ class Adaptive:
         self._weight = weight
         self._storage_veh = np.maximum(network.lane_length_m[self._lane] / JAM_SPACING_M, 1.0)
         self._feeds = find_lane_feeds(network)
-        fed = network.approach_lanes[np.unique(self._feeds.to)]
-        self._spills = self._is_lane & np.isin(self._lane, fed)
+        onto = network.move_to_link[network.move_turn != TURNAROUND]
+        fed = np.isin(self._lane, network.approach_lanes[np.unique(self._feeds.to)])
+        self._spills = self._is_lane & np.isin(network.lane_link[self._lane], onto)
+        self._spills &= fed | (self._storage_veh >= SPILL_VEH)
         self._search = RolloutSearch(
             stream_ptr=streams.stream_ptr,
             stage_ptr=network.junction_stage_ptr,
@@ -155,11 +159,12 @@ class Adaptive:
         shown = np.where(signals.stage >= 0, signals.stage, self._low)
         local = (shown - self._low).astype(np.int32)
         green_s = ((state.time_ms - signals.since_ms) // MS_PER_S).astype(np.int32)
-        self._held.update(state, local, green_s)
+        steady = (signals.coming < 0) & (signals.stage >= 0)
+        self._held.update(state, local, green_s, steady)
         self._waiting.update(state, signals, local)
         self._policy.update(state)
         least_s = self._streams.min_green_s[shown]
-        due = (signals.coming < 0) & (signals.stage >= 0) & (green_s >= least_s)
+        due = steady & (green_s >= least_s)
         due &= (green_s - least_s) % int(self._set.interval_s) == 0
         self._target = np.where(signals.coming >= 0, signals.coming, self._target)
         self._target = np.where(self._target < 0, shown, self._target)

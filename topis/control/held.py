@@ -56,14 +56,22 @@ class HeldTurns:
         return np.asarray(self.rates.rate * self.rates.pass_share**2 >= SERVES)
 
     def update(
-        self, state: TrafficState, local: NDArray[np.int32], green_s: NDArray[np.int32]
+        self,
+        state: TrafficState,
+        local: NDArray[np.int32],
+        green_s: NDArray[np.int32],
+        steady: NDArray[np.bool_],
     ) -> None:
-        """One tick; ``local``: local number of the stage each junction shows, for ``green_s``."""
+        """One tick; ``local``: local number of the stage each junction shows, for ``green_s``.
+
+        ``steady`` bool[junctions]: it shows that stage, and no change is under way.
+        """
         at = self._streams.cell_of(local)
         yields = self._yields[at]
         queued = zero_if_unknown(state.queue_veh)[self._lane] >= 1.0
         stands = self._is_lane & queued & (state.flowing[self._lane] < FLOWS)
-        proven = (self._free.rate[at] > 0.0) & ~yields
+        good = self._free.rate[at] * self._free.pass_share[at] ** 2 >= SERVES
+        proven = good & ~yields & steady[self._streams.junction]
         proven &= green_s[self._streams.junction] >= PROVEN_S
         self.held = (self.held | (stands & self._has_own & yields)) & queued & ~proven
         scale = np.where(self.held[self._turning], HELD_RATE, 1.0).astype(np.float32)

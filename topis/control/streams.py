@@ -303,23 +303,25 @@ class RoadsBehind:
     def __init__(self, network: Network) -> None:
         self._lanes = network.lanes
         ahead = link_ahead(network)
-        conn_of, lane_of, storage = [], [], []
-        signalised = np.flatnonzero(network.conn_group >= 0)
-        for number, conn in enumerate(signalised.tolist()):
+        # Connections of a lane onto the same road are one way on.
+        ways: dict[tuple[int, tuple[int, ...]], float] = {}
+        storage_of: dict[tuple[int, ...], float] = {}
+        for conn in np.flatnonzero(network.conn_group >= 0).tolist():
             lane = int(network.conn_to_lane[conn])
+            lanes: tuple[int, ...]
             if network.is_approach_lane[lane]:
-                lanes, room = [lane], float(network.lane_length_m[lane]) / JAM_SPACING_M
+                lanes, room = (lane,), float(network.lane_length_m[lane]) / JAM_SPACING_M
             else:
                 road = road_ahead(network, ahead, int(network.lane_link[lane]))
-                lanes, room = road.lanes, road.storage_veh
-            storage.append(max(room, 1.0) if lanes else ENDLESS_VEH)
-            conn_of += [number] * len(lanes)
-            lane_of += lanes
-        self._conn = np.array(conn_of, dtype=np.int64)
-        self._on = np.array(lane_of, dtype=np.int64)
-        self._storage_veh = np.array(storage, dtype=np.float64)
-        self._from_lane = network.conn_from_lane[signalised]
-        self._share = np.maximum(network.conn_share[signalised].astype(np.float64), LEAST_SHARE)
+                lanes, room = tuple(road.lanes), road.storage_veh
+            storage_of[lanes] = max(room, 1.0) if lanes else ENDLESS_VEH
+            way = (int(network.conn_from_lane[conn]), lanes)
+            ways[way] = ways.get(way, 0.0) + float(network.conn_share[conn])
+        self._way = np.repeat(np.arange(len(ways)), [len(lanes) for _, lanes in ways])
+        self._on = np.array([lane for _, lanes in ways for lane in lanes], dtype=np.int64)
+        self._storage_veh = np.array([storage_of[lanes] for _, lanes in ways], dtype=np.float64)
+        self._from_lane = np.array([lane for lane, _ in ways], dtype=np.int64)
+        self._share = np.clip(np.array(list(ways.values()), dtype=np.float64), LEAST_SHARE, 1.0)
 
     def room(
         self, state: TrafficState, full_share: float
@@ -327,11 +329,12 @@ class RoadsBehind:
         """(vehicles the ways on still take, rate at which they get room), float64[lanes]."""
         count = len(self._storage_veh)
         on_road = np.bincount(
-            self._conn, zero_if_unknown(state.vehicles_veh)[self._on], minlength=count
+            self._way, zero_if_unknown(state.vehicles_veh)[self._on], minlength=count
         )
-        leaving = np.bincount(self._conn, zero_if_unknown(state.out_vps)[self._on], minlength=count)
-        leaving[self._storage_veh >= ENDLESS_VEH] = ENDLESS_VEH
+        leaving = np.bincount(self._way, zero_if_unknown(state.out_vps)[self._on], minlength=count)
         free = np.maximum(full_share * self._storage_veh - on_road, 0.0)
+        endless = self._storage_veh >= ENDLESS_VEH
+        leaving[endless] = free[endless] = ENDLESS_VEH
         room, refill = np.full(self._lanes, ENDLESS_VEH), np.full(self._lanes, ENDLESS_VEH)
         # Whose way is full holds up all behind, as in a first-in-first-out diverge (Daganzo 1995,
         # Transp. Res. B 29): so many pass until the first comes who finds no room.
