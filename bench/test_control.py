@@ -1,8 +1,8 @@
 """What a decision costs, and the delay the adaptive controller reaches on RESCO's scenarios.
 
 Decision: one junction of 8 stages and 16 streams at a horizon of 60 s, beside the same search in
-NumPy and in plain Python (`tests/reference/`), which play every choice from its first second to
-the end; and a tick of 4,500 such junctions.
+NumPy (`tests/reference`) and in plain Python (`tests/rollout_plain.py`), which play every choice
+from its first second to the end; and a tick of 4,500 such junctions.
 
 Delay: seeds 1-5, fresh processes, every demanded vehicle until the scenario's end, each run's
 switch states audited. Seeds and demands of the tables took no part in tuning.
@@ -21,7 +21,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from tests.audit import INFORMATION, audit
 from tests.reference.rollout import Rules, search
-from tests.reference.rollout_plain import search_plain
+from tests.rollout_plain import search_plain
 from tests.test_rollout import pack, random_junction
 from topis.config import sensing_layout
 from topis.errors import InputError

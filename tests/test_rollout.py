@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.reference import rollout as slow
 from tests.reference.rollout import Inner, Junction, Rules, Yield
-from tests.reference.rollout_plain import search_plain
+from tests.rollout_plain import search_plain
 from topis._core.rollout import RolloutSearch
 
 PAD = 4
