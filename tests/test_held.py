@@ -1,9 +1,6 @@
-"""Turns that find no gap, lanes behind which the road is full, queues that fill their lane."""
+"""Turns that give way and find no gap: when they are held, and what waits for them."""
 
 from __future__ import annotations
-
-import dataclasses
-from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -11,32 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import networks
-from tests.test_streams import (
-    giving_way,
-    joined,
-    pair_in_a_row,
-    plain_junction,
-    stage_rows,
-    state_with,
-    turned,
-    worth_row,
-)
-from topis.control.adaptive import SPILL_FROM, Adaptive, AdaptiveSettings
+from tests.stream_cases import giving_way, plain_junction, seen, sharing, stage_rows, worth_row
 from topis.control.held import FLOWS, HELD_RATE, PROVEN_S, SERVES, HeldTurns
 from topis.control.streams import (
-    ENDLESS_VEH,
-    LEAST_SHARE,
     Rates,
-    RoadsBehind,
     Streams,
     compile_streams,
     stream_rates,
     yielding,
 )
 from topis.control.waiting import Waiting
-from topis.model.network import BUS_ONLY, Network
+from topis.model.network import Network
 from topis.model.state import SignalState, TrafficState
-from topis.units import JAM_SPACING_M, MS_PER_S
+from topis.units import MS_PER_S
 
 #: Lane 1 gives way to lane 0 in the first stage, goes alone in the second, stands in the third.
 TURN_STAGES = ("Gg", "rG", "Gr")
@@ -53,38 +37,6 @@ def turning(*stages: str) -> Network:
     """One junction in which lane 1 gives way to every other lane."""
     network = networks.build([plain_junction(*stages)])
     return giving_way(network, {TURN: [k for k in range(len(stages[0])) if k != TURN]})
-
-
-def sharing(network: Network, share: float) -> Network:
-    """The network with connections 0 and 1 both from lane 0; ``share`` of it takes the first."""
-    from_lane, shares = network.conn_from_lane.copy(), network.conn_share.copy()
-    from_link = network.move_from_link.copy()
-    from_lane[1], from_link[1] = from_lane[0], from_link[0]
-    shares[:2] = share, 1.0 - share
-    lanes, links = np.arange(network.lanes + 1), np.arange(network.links + 1)
-    return dataclasses.replace(
-        network,
-        conn_from_lane=from_lane,
-        conn_share=shares,
-        lane_conn_ptr=np.searchsorted(from_lane, lanes).astype(np.int32),
-        move_from_link=from_link,
-        link_move_ptr=np.searchsorted(from_link, links).astype(np.int32),
-    )
-
-
-def seen(
-    network: Network, queue_veh: Mapping[int, float], flowing: Mapping[int, float], time_s: int = 0
-) -> TrafficState:
-    """Queues and what flows, by lane; elsewhere nobody stands and all flows."""
-    state = state_with(network, 0.0, 0.0)
-    queue, flows = np.zeros(network.lanes, np.float32), np.ones(network.lanes, np.float32)
-    for lane, veh in queue_veh.items():
-        queue[lane] = veh
-    for lane, value in flowing.items():
-        flows[lane] = value
-    return dataclasses.replace(
-        state, time_ms=time_s * MS_PER_S, queue_veh=queue, vehicles_veh=queue, flowing=flows
-    )
 
 
 class Turns:
@@ -276,6 +228,24 @@ def test_a_green_elsewhere_lets_nobody_go() -> None:
     turns.check_rates()
 
 
+def test_an_arrow_for_a_few_of_a_lane_does_not_release_it() -> None:
+    """Stage 1 lets a tenth of the shared lane go: its front may not be of them."""
+    network = networks.build([plain_junction("grG", "rGr", "Grr")])
+    turns = Turns(giving_way(sharing(network, 0.9), {0: [2]}))
+    state = seen(network, {0: 5.0}, {0: 0.0})
+    assert turns.update(state, [0], [10]) == {0}
+    assert turns.update(state, [1], [PROVEN_S]) == {0}
+
+
+def test_a_green_that_is_ending_proves_nothing() -> None:
+    network = networks.build([plain_junction("grG", "Grr")])
+    turns = Turns(giving_way(network, {0: [2]}))
+    state = seen(network, {0: 5.0}, {0: 0.0})
+    assert turns.update(state, [0], [10]) == {0}
+    assert turns.update(state, [1], [PROVEN_S], changing=0) == {0}
+    assert turns.update(state, [1], [PROVEN_S]) == set()
+
+
 # ---- turns of any network ----
 
 
@@ -455,184 +425,3 @@ def test_a_turn_that_is_blocked_at_red_is_no_turn_that_is_held() -> None:
     assert junction.show(RED, 3 * LIMIT_S) == [[1, 1, 1]] * (3 * LIMIT_S)
     # But one that flows there is overdue in its time, and either green would do.
     assert junction.show(RED, LIMIT_S + 2, flowing=1.0)[-1] == [1, 1, 0]
-
-
-# ---- room behind a shared lane ----
-
-
-def fork(share: float, *, both: bool = True) -> Network:
-    """Lane 0 of a junction leads to lane 3 of the next, the rest of it to lane 4 or out."""
-    pair = networks.build([networks.crossroads(), networks.crossroads()])
-    return sharing(turned(pair, {0: 3, 1: 4} if both else {0: 3}), share)
-
-
-def behind(
-    network: Network, vehicles_veh: Mapping[int, float], out_vps: Mapping[int, float]
-) -> tuple[float, float]:
-    """(room, refill) of lane 0."""
-    state = state_with(network, 0.0, 0.0)
-    vehicles, out = state.vehicles_veh.copy(), state.out_vps.copy()
-    for lane, veh in vehicles_veh.items():
-        vehicles[lane] = veh
-    for lane, vps in out_vps.items():
-        out[lane] = vps
-    state = dataclasses.replace(state, vehicles_veh=vehicles, out_vps=out)
-    room, refill = RoadsBehind(network).room(state, FULL_SHARE)
-    return float(room[0]), float(refill[0])
-
-
-@pytest.mark.parametrize(("share", "room"), [(0.5, 1.0), (0.25, 3.0), (0.8, 0.25), (0.1, 9.0)])
-@pytest.mark.parametrize("both", [True, False])
-def test_a_full_way_holds_up_the_whole_lane(share: float, room: float, both: bool) -> None:
-    """As many pass as stand before the first who finds no room."""
-    veh, _ = behind(fork(share, both=both), {3: 99.0}, {})
-    assert veh == pytest.approx(room, rel=1e-5)
-
-
-def test_an_arrow_for_a_few_of_a_lane_does_not_release_it() -> None:
-    """Stage 1 lets a tenth of the shared lane go: its front may not be of them."""
-    network = networks.build([plain_junction("grG", "rGr", "Grr")])
-    turns = Turns(giving_way(sharing(network, 0.9), {0: [2]}))
-    state = seen(network, {0: 5.0}, {0: 0.0})
-    assert turns.update(state, [0], [10]) == {0}
-    assert turns.update(state, [1], [PROVEN_S]) == {0}
-
-
-def test_a_green_that_is_ending_proves_nothing() -> None:
-    network = networks.build([plain_junction("grG", "Grr")])
-    turns = Turns(giving_way(network, {0: [2]}))
-    state = seen(network, {0: 5.0}, {0: 0.0})
-    assert turns.update(state, [0], [10]) == {0}
-    assert turns.update(state, [1], [PROVEN_S], changing=0) == {0}
-    assert turns.update(state, [1], [PROVEN_S]) == set()
-
-
-def test_roads_out_of_reach_take_all_however_small_the_share_filled() -> None:
-    network = networks.build([plain_junction("G")])
-    room, _ = RoadsBehind(network).room(seen(network, {}, {}), 0.0)
-    assert room[0] >= ENDLESS_VEH
-
-
-def test_the_fuller_way_is_the_one_that_counts() -> None:
-    """24 vehicles fit on each way; nine of ten take the first."""
-    ways = fork(0.9)
-    assert behind(ways, {3: 23.0, 4: 0.0}, {})[0] == pytest.approx(1.1 / 0.9, rel=1e-4)
-    assert behind(ways, {3: 14.0, 4: 24.0}, {})[0] == pytest.approx(9.0, rel=1e-4)
-    assert behind(ways, {3: 0.0, 4: 24.0}, {})[0] == pytest.approx(9.0, rel=1e-4)
-    assert behind(ways, {3: 18.0, 4: 23.9}, {})[0] == pytest.approx(6.1 / 0.9, rel=1e-4)
-
-
-fills = st.floats(0.0, 40.0, width=32)
-flows = st.floats(0.0, 1.0, width=32)
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    share=st.floats(0.0, 1.0, width=32),
-    veh=st.tuples(fills, fills),
-    vps=st.tuples(flows, flows),
-    both=st.booleans(),
-)
-def test_room_is_the_least_over_the_ways(
-    share: float, veh: tuple[float, float], vps: tuple[float, float], both: bool
-) -> None:
-    network = fork(share, both=both)
-    expected_room, expected_refill = [], []
-    for way in range(1 + both):
-        part = max(float(network.conn_share[way]), LEAST_SHARE)
-        free = max(FULL_SHARE * WHOLE_M / JAM_SPACING_M - veh[way], 0.0)
-        expected_room.append((free + 1.0 - part) / part)
-        expected_refill.append(vps[way] / part)
-    lanes = dict(zip((3, 4), veh, strict=True)), dict(zip((3, 4), vps, strict=True))
-    room, refill = behind(network, *lanes)
-    if not both:
-        expected_refill.append(ENDLESS_VEH / max(float(network.conn_share[1]), LEAST_SHARE))
-    assert room == pytest.approx(min(expected_room), rel=1e-6, abs=1e-6)
-    assert refill == pytest.approx(min(expected_refill), rel=1e-6, abs=1e-6)
-
-
-def test_a_way_that_nobody_takes_hardly_counts() -> None:
-    room, _ = behind(fork(0.0, both=False), {3: 99.0}, {})
-    assert room == pytest.approx((1.0 - LEAST_SHARE) / LEAST_SHARE)
-    assert room > WHOLE_M / JAM_SPACING_M
-
-
-@given(veh=fills)
-def test_a_lane_with_one_way_has_the_room_of_it(veh: float) -> None:
-    room, _ = behind(pair_in_a_row(), {3: veh}, {})
-    assert room == pytest.approx(max(FULL_SHARE * WHOLE_M / JAM_SPACING_M - veh, 0.0), abs=1e-9)
-
-
-@pytest.mark.parametrize("share", [0.01, 0.5, 1.0])
-def test_ways_that_end_at_no_signal_are_never_full(share: float) -> None:
-    network = sharing(networks.build([networks.crossroads(), networks.crossroads()]), share)
-    room, refill = behind(network, dict.fromkeys(range(network.lanes), 99.0), {})
-    assert room >= FULL_SHARE * ENDLESS_VEH
-    assert refill >= ENDLESS_VEH
-
-
-# ---- queues that fill their lane ----
-
-FULL_VEH = WHOLE_M / JAM_SPACING_M
-
-
-def weights(network: Network, fill: float, spill: float = 2.0) -> dict[tuple[str, int], float]:
-    """Weight of each ("lane", number) and ("walk", group) with every lane filled so far."""
-    adaptive = Adaptive(network, AdaptiveSettings(spill=spill))
-    streams = compile_streams(network, 1.0)
-    queue_veh = (fill * network.lane_length_m / JAM_SPACING_M).astype(np.float32)
-    found = adaptive._weights(queue_veh)
-    assert found.dtype == np.float32
-    assert (found[(streams.lane < 0) & (streams.walk < 0)] == 0.0).all()
-    kinds = {"lane": streams.lane, "walk": streams.walk}
-    return {
-        (kind, int(number[k])): float(found[k])
-        for kind, number in kinds.items()
-        for k in np.flatnonzero(number >= 0).tolist()
-    }
-
-
-@pytest.mark.parametrize(
-    ("fill", "more"),
-    [(0.0, 0.0), (0.5, 0.0), (SPILL_FROM, 0.0), (0.85, 0.25), (0.9, 0.5), (1.0, 1.0), (3.0, 1.0)],
-)
-@pytest.mark.parametrize("spill", [0.0, 2.0, 5.0])
-def test_a_queue_that_fills_a_lane_fed_by_a_signal_weighs_more(
-    fill: float, more: float, spill: float
-) -> None:
-    found = weights(pair_in_a_row(), fill, spill)
-    assert found.pop(("lane", 3)) == pytest.approx(1.0 + spill * more, rel=1e-5)
-    # The other lanes come from outside: nobody is held up behind them.
-    assert len(found) == 5
-    assert set(found.values()) == {1.0}
-
-
-@given(fills=st.tuples(st.floats(0.0, 2.0), st.floats(0.0, 2.0)))
-@settings(max_examples=30, deadline=None)
-def test_the_weight_never_falls_with_the_queue(fills: tuple[float, float]) -> None:
-    less, more = (weights(pair_in_a_row(), fill)["lane", 3] for fill in sorted(fills))
-    assert 1.0 <= less <= more <= 3.0
-
-
-def test_crossings_and_padding_do_not_pass_for_the_first_lane() -> None:
-    """They have no lane; lane 0 stands in for it, here one that is fed."""
-    pair = networks.build([networks.crossroads(), networks.crossroads()])
-    found = weights(turned(pair, {2: 0}), 1.0)
-    assert found.pop(("lane", 0)) == pytest.approx(3.0)
-    assert set(found.values()) == {1.0}
-
-
-def test_a_full_lane_inside_a_junction_weighs_more_and_a_short_one_does_not() -> None:
-    """Others lead to lane 2 alone; a lane of a few places is the end of a longer road."""
-    assert weights(joined(), 1.0) == {("lane", 0): 1.0, ("lane", 1): 1.0, ("lane", 2): 3.0}
-    assert set(weights(joined(inner_m=30.0), 1.0).values()) == {1.0}
-
-
-def test_a_bus_lane_that_fills_weighs_more_than_a_bus_lane() -> None:
-    network = pair_in_a_row()
-    use = network.lane_use.copy()
-    use[3] = BUS_ONLY
-    network = dataclasses.replace(network, lane_use=use)
-    bus = AdaptiveSettings().bus_lane_weight
-    assert weights(network, 0.0)["lane", 3] == bus
-    assert weights(network, 1.0)["lane", 3] == pytest.approx(3.0 * bus)
