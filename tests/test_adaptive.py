@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests import networks
 from tests.scenario_files import copy_single, topis
-from tests.stream_cases import joined, pair_in_a_row
+from tests.stream_cases import joined, pair_in_a_row, turned
 from topis.control.adaptive import SPILL_FROM, Adaptive, AdaptiveSettings
 from topis.control.appraisal import PolicyAppraisal
 from topis.control.policy import GIVE_UP, GREEN_WAVE, TAKE_UP

@@ -14,7 +14,8 @@ from cython.parallel cimport prange, threadid
 
 cdef extern from *:
     """
-    /* Arrays that do not overlap, and code for the vectors of the machine it runs on. */
+    /* Arrays that do not overlap, and code for the vectors of the machine it runs on. Sums are
+       not reordered and nothing is fused, so that all of it gives the same bits. */
     typedef float *__restrict topis_floats;
     typedef const float *__restrict topis_const_floats;
     #if defined(__x86_64__) && defined(__linux__) && defined(__GLIBC__) && defined(__GNUC__) \\
@@ -230,15 +231,14 @@ cdef class RolloutSearch:
     ):
         """Search at the junctions ``due``.
 
-        IN ``shown`` int32[junctions]: local number of the stage that is green; ``green_s``
-        how long. Per stream: ``cap_vps`` its saturation flow;
-        ``weight`` of a vehicle's delay; ``queue_veh`` standing; ``arrival_of``: row of
-        ``arrival_vps`` [rows, at least horizon] with its arrivals, -1 if none, and
-        ``steady_vps`` that come on top; ``open_share`` probability that its front is not
-        blocked; ``room_veh`` that the road
-        behind takes, and ``refill_vps`` at which it gets room. ``allowed`` uint8[stages]:
-        whether a stage may be chosen. ``plan`` int16[junctions, horizon]: stage planned, -1
-        none; ``plan_weight``: cost of each second off it.
+        IN ``shown`` int32[junctions]: local number of the stage that is green; ``green_s`` how
+        long. Per stream: ``cap_vps`` its saturation flow; ``weight`` of a vehicle's delay;
+        ``queue_veh`` standing; ``arrival_of``: row of ``arrival_vps`` [rows, at least horizon]
+        with its arrivals, -1 if none, and ``steady_vps`` that come on top; ``open_share``
+        probability that its front is not blocked; ``room_veh`` that the road behind takes, and
+        ``refill_vps`` at which it gets room. ``allowed`` uint8[stages]: whether a stage may be
+        chosen. ``plan`` int16[junctions, horizon]: stage planned, -1 none; ``plan_weight``:
+        cost of each second off it.
         OUT [junctions] ``choice``: local stage; ``cost`` of it, ``keep_cost`` of keeping;
         ``planned_vps`` [streams, longest horizon]: what would leave in each second; ``wait_s``
         how long one that arrives in it would wait. IN ``ahead_s`` [streams, longest horizon]:
@@ -251,8 +251,7 @@ cdef class RolloutSearch:
                     due[k], shown, green_s, rate, rate_of, pass_share, cap_vps, weight,
                     queue_veh, arrival_of, arrival_vps, steady_vps, open_share, room_veh,
                     refill_vps, allowed, plan, plan_weight, &scratch[threadid(), 0], choice,
-                    cost, keep_cost,
-                    planned_vps, ahead_s, wait_s,
+                    cost, keep_cost, planned_vps, ahead_s, wait_s,
                 )
 
     cdef int junction(

@@ -201,7 +201,7 @@ class Adaptive:
         red_s = (state.time_ms - signals.group_since_ms[self._walk]) / MS_PER_S
         waiting = np.where(signals.group_code[self._walk] == RED, walkers * red_s, 0.0)
         flowing = np.maximum(state.flowing[lane], LEAST_FLOWING)
-        # Who found no gap goes as others do where nobody is to be given way.
+        # Who found no gap goes as others do where it need not give way.
         flowing[self._held.held] = 1.0
         passing = rates.pass_share[streams.cell_of(local)]
         room, refill = self._roads.room(state, self._set.full_share)

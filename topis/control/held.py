@@ -43,12 +43,12 @@ class HeldTurns:
         self._cell_of = streams.rate_of_ptr[owner] + within * streams.wide[owner] + local
         self._yields = np.zeros(streams.cells, dtype=bool)
         self._yields[self._cell] = True
+        self._good = rates.rate * rates.pass_share**2 >= SERVES
         stages = np.diff(network.junction_stage_ptr)
         self._has_own = np.zeros(len(streams), dtype=bool)
         for number in range(int(stages.max(initial=0))):
             at = streams.cell_of(np.minimum(number, stages - 1))
-            good = rates.rate[at] * rates.pass_share[at] ** 2 >= SERVES
-            self._has_own |= (number < stages[streams.junction]) & good & ~self._yields[at]
+            self._has_own |= (number < stages[streams.junction]) & (self._good & ~self._yields)[at]
         self.held: NDArray[np.bool_] = np.zeros(len(streams), dtype=bool)
 
     def serves(self) -> NDArray[np.bool_]:
@@ -70,8 +70,7 @@ class HeldTurns:
         yields = self._yields[at]
         queued = zero_if_unknown(state.queue_veh)[self._lane] >= 1.0
         stands = self._is_lane & queued & (state.flowing[self._lane] < FLOWS)
-        good = self._free.rate[at] * self._free.pass_share[at] ** 2 >= SERVES
-        proven = good & ~yields & steady[self._streams.junction]
+        proven = self._good[at] & ~yields & steady[self._streams.junction]
         proven &= green_s[self._streams.junction] >= PROVEN_S
         self.held = (self.held | (stands & self._has_own & yields)) & queued & ~proven
         scale = np.where(self.held[self._turning], HELD_RATE, 1.0).astype(np.float32)

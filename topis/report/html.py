@@ -16,9 +16,11 @@ from topis.report.comparison import (
     format_change,
     shown_columns,
 )
-from topis.report.measures import Measures, write_text
+from topis.report.measures import FEWEST_VEH, Measures, write_text
 
 MAX_CORRIDORS = 4
+#: Choices of policy shown for each run.
+MOST_CHOICES = 40
 RESEARCH_BANNER = "Ideal sensing: research only, no city has it."
 
 _CSS = """
@@ -144,10 +146,6 @@ def headline(rows: Sequence[Row]) -> list[str]:
     if len(rows) == 1:
         return [f"{reference.controller}: {_delay(reference)} over {_seeds(reference)}."]
     return [_sentence(row, reference.controller) for row in rows if not row.reference]
-
-
-#: Choices of policy shown for each run.
-MOST_CHOICES = 40
 
 
 def write_report(
@@ -342,7 +340,8 @@ def _definitions(runs: Sequence[Measures]) -> list[str]:
             "Delay is the time a vehicle loses against driving freely, plus the time it waits to "
             "enter the network. Network time is from the intended departure to arrival, or to "
             "the end of the run. The longest wait is the longest any one vehicle stood still in "
-            "total."
+            "total. The worst approach is the signalised one on which vehicles lost most on "
+            f"average, of those that {FEWEST_VEH} or more used."
         ),
         (
             "Both are means over every demanded vehicle: never inserted and unfinished vehicles "

@@ -23,7 +23,7 @@ from topis.errors import InputError, OutputError
 
 FloatArray = npt.NDArray[np.float64]
 
-#: An approach that fewer used says little by its mean.
+#: The mean of an approach that fewer vehicles used says little.
 FEWEST_VEH = 10
 _DAY_S = 86_400
 STATUSES = ("arrived", "running", "waiting")
