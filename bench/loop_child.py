@@ -58,7 +58,7 @@ def looped(config: str, controller: str, warmup_s: float) -> dict[str, float]:
         with SumoRun(
             sumocfg, network, sensors, seed=1, work=work,
             camera_missed_share=layout.camera_missed_share,
-            probe_period_s=layout.probe_period_s, probe_error_m=layout.probe_error_m,
+            probe_error_m=layout.probe_error_m,
         ) as run:  # fmt: skip
             plain_step = run.api.simulationStep
 

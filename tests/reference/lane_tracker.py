@@ -18,7 +18,7 @@ F = np.float32
 COVERED_S, CLEAR_S, COVERED_SHARE = F(2.0), F(3.0), F(0.95)
 VOUCHED_VEH, FREE_PASS = F(8.0), F(1.4)
 FLOW_AVERAGE_S, STOPPING_EXTRA_S, LONG_GAP_S = F(240.0), F(2.5), F(99.0)
-FULL_VIEW, OUT_AVERAGE_S = F(0.7), F(60.0)
+FULL_VIEW, OUT_AVERAGE_S, UNSEEN_START_S = F(0.7), F(60.0), F(3.0)
 STARTED_S, BELIEVE_S, FORGET_S = F(4.0), F(5.0), F(60.0)
 #: Numbers given once per lane, numbers that move, and the row of seconds that moves too.
 KNOWN = (
@@ -201,11 +201,20 @@ class Lane:
         self.gap_s = min(self.gap_s + dt, LONG_GAP_S) if nobody else F(0)
 
     def by_assumption(self, *, green: bool, dt: np.float32) -> None:
-        queue = self.queue_veh + self.assumed_vps * dt
-        self.departed_veh = min(queue, self.sat_flow_vps * dt) if green else F(0)
-        queue = queue - self.departed_veh
-        self.queue_veh = self.vehicles_veh = queue
-        self.gap_s = F(0) if queue > 0.5 else LONG_GAP_S
+        expected = self.between + self.assumed_vps * dt
+        expected = min(expected, self.view_veh + self.most_beyond_veh)
+        self.departed_veh = F(0)
+        self.green_s = self.green_s + dt if green else F(0)
+        if not green:
+            self.beyond = np.sqrt(expected)
+        elif self.green_s >= UNSEEN_START_S:
+            self.departed_veh = min(expected + self.beyond, self.sat_flow_vps * dt)
+            of_doubt = max(self.departed_veh - expected, F(0))
+            expected = expected - (self.departed_veh - of_doubt)
+            self.beyond = max(self.beyond - of_doubt, F(0))
+        self.between = expected
+        self.queue_veh = self.vehicles_veh = expected + self.beyond
+        self.gap_s = F(0) if self.queue_veh > 0.5 else LONG_GAP_S
         self.flow_vps = self.assumed_vps
 
     def bound(self, distance: np.float32, speed: np.float32, spacing: np.float32) -> None:
@@ -217,9 +226,13 @@ class Lane:
             if float(self.queue_veh) < length:
                 if self.seen_by == LOOPS:
                     self.beyond = F(max(float(self.beyond), length - float(self.between)))
+                else:
+                    self.between = F(length)
                 self.queue_veh = F(length)
             self.vehicles_veh = F(max(float(self.vehicles_veh), length))
         elif speed > 8 and self.seen_by == UNSEEN:
+            self.between = min(self.between, ahead)
+            self.beyond = min(self.beyond, ahead - self.between)
             self.queue_veh = self.vehicles_veh = min(self.queue_veh, ahead)
 
 

@@ -2,8 +2,11 @@
 
 Cameras count what stands in view; loops are balanced in against out between the upstream
 loop and the stop line, corrected by what must be true when a loop is empty or covered;
-lanes without a working sensor follow an assumed flow bounded by probes.
+lanes without a working sensor follow an assumed flow, with a margin for doubt, bounded by
+probes.
 """
+
+from libc.math cimport sqrtf
 
 cdef enum:
     UNSEEN = 0
@@ -28,6 +31,8 @@ cdef float FULL_VIEW = 0.7
 cdef float OUT_AVERAGE_S = 60.0
 #: A queue has begun to move this long after green; one that does not for as long is blocked (s).
 cdef float STARTED_S = 4.0
+#: Green that an unseen queue needs to start (s).
+cdef float UNSEEN_START_S = 3.0
 #: Time in which a blocked lane is believed to be so, and in which that is forgotten at red (s).
 cdef float BELIEVE_S = 5.0
 cdef float FORGET_S = 60.0
@@ -247,14 +252,30 @@ cdef class LaneTracker:
         return 0
 
     cdef int by_assumption(self, int lane, bint green, float dt_s) except -1 nogil:
-        cdef float queue = self.queue_veh[lane] + self.assumed_vps[lane] * dt_s
+        """A queue that nobody sees: ``between`` is expected, ``beyond`` the doubt about it.
+
+        Arrivals are random (Poisson), so a queue expected to be n may be longer by root n.
+        Green has to clear that too: what is left behind unseen would wait a second cycle.
+        """
+        cdef float queue = self.between[lane] + self.assumed_vps[lane] * dt_s
+        cdef float doubt
+        # No more than the road holds.
+        queue = min(queue, self.view_veh[lane] + self.most_beyond_veh[lane])
         self.departed_veh[lane] = 0.0
-        if green:
-            self.departed_veh[lane] = min(queue, self.sat_flow_vps[lane] * dt_s)
-            queue -= self.departed_veh[lane]
-        self.queue_veh[lane] = queue
-        self.vehicles_veh[lane] = queue
-        self.gap_s[lane] = 0.0 if queue > 0.5 else LONG_GAP_S
+        self.green_s[lane] = self.green_s[lane] + dt_s if green else 0.0
+        if not green:
+            self.beyond[lane] = sqrtf(queue)
+        elif self.green_s[lane] >= UNSEEN_START_S:
+            self.departed_veh[lane] = min(
+                queue + self.beyond[lane], self.sat_flow_vps[lane] * dt_s
+            )
+            doubt = max(self.departed_veh[lane] - queue, <float>0.0)
+            queue -= self.departed_veh[lane] - doubt
+            self.beyond[lane] = max(self.beyond[lane] - doubt, <float>0.0)
+        self.between[lane] = queue
+        self.queue_veh[lane] = queue + self.beyond[lane]
+        self.vehicles_veh[lane] = self.queue_veh[lane]
+        self.gap_s[lane] = 0.0 if self.queue_veh[lane] > 0.5 else LONG_GAP_S
         self.flow_vps[lane] = self.assumed_vps[lane]
         return 0
 
@@ -278,8 +299,12 @@ cdef class LaneTracker:
                 if self.queue_veh[i] < ahead + 1.0:
                     if self.seen_by[i] == LOOPS:
                         self.beyond[i] = max(self.beyond[i], ahead + 1.0 - self.between[i])
+                    else:
+                        self.between[i] = ahead + 1.0
                     self.queue_veh[i] = ahead + 1.0
                 self.vehicles_veh[i] = max(self.vehicles_veh[i], ahead + 1.0)
             elif speed_mps[k] > 8.0 and self.seen_by[i] == UNSEEN:
+                self.between[i] = min(self.between[i], ahead)
+                self.beyond[i] = min(self.beyond[i], ahead - self.between[i])
                 self.queue_veh[i] = min(self.queue_veh[i], ahead)
                 self.vehicles_veh[i] = self.queue_veh[i]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from topis._core.lane_tracker import LaneTracker
 from topis.estimation.arrivals import beyond_storage_veh, forecast_arrivals
+from topis.estimation.probe_flow import ProbeFlow
 from topis.model.network import Network
 from topis.model.observation import (
     CAMERA,
@@ -21,11 +22,15 @@ from topis.model.observation import (
     SensorTable,
 )
 from topis.model.state import HORIZON_S, TrafficState, zero_if_unknown
-from topis.units import BASE_SAT_FLOW_VPS, JAM_SPACING_M, MS_PER_S
+from topis.units import BASE_SAT_FLOW_VPS, JAM_SPACING_M, MS_PER_S, to_ms
 
 UNSEEN, LOOPS, CAMERAS = 0, 1, 2
 #: A lane nobody looks at is taken to run at this share of its shipped capacity.
 ASSUMED_SATURATION = 0.6
+#: Time between two estimates of such a lane's flow from probes (s).
+FLOW_EVERY_S = 10.0
+#: Confidence in a lane that nobody looks at, without and with probes that vouch for its flow.
+GUESSED, VOUCHED = 0.1, 0.5
 #: Length of road a vehicle covers a point loop for (m).
 VEHICLE_LENGTH_M = 5.0
 #: Vehicles in a camera's view are placed in time up to this far ahead (s).
@@ -77,7 +82,19 @@ class Estimator:
         far_m = near_m + sensors.end_m[cameras[1]] - sensors.start_m[cameras[1]]
         near_s = (near_m / np.maximum(speed_mps[of_camera], 1.0)).astype(np.float32)
         far_s = (far_m / np.maximum(speed_mps[of_camera], 1.0)).astype(np.float32)
-        confidence = np.array([0.1, 0.8, 0.95], dtype=np.float32)[seen_by]
+        confidence = np.array([GUESSED, 0.8, 0.95], dtype=np.float32)[seen_by]
+        self._assumed_vps = floats(
+            ASSUMED_SATURATION * BASE_SAT_FLOW_VPS * network.lane_green_share[self.lanes]
+        ).copy()
+        self._probe_flow = ProbeFlow(
+            network,
+            seen_by != UNSEEN,
+            self._assumed_vps,
+            sensors.probe_share,
+            sensors.probe_period_s,
+        )
+        self._unseen_lanes = self.lanes[seen_by == UNSEEN]
+        self._next_flow_ms = 0
         self._tracker = LaneTracker(
             seen_by=self._seen_by,
             camera_ptr=cameras[0],
@@ -100,9 +117,7 @@ class Estimator:
             view_s=floats(np.maximum(view_m / np.maximum(speed_mps, 1.0), 1.0)),
             free_pass_s=floats(VEHICLE_LENGTH_M / np.maximum(speed_mps, 1.0)),
             sat_flow_vps=floats(BASE_SAT_FLOW_VPS),
-            assumed_vps=floats(
-                ASSUMED_SATURATION * BASE_SAT_FLOW_VPS * network.lane_green_share[self.lanes]
-            ),
+            assumed_vps=self._assumed_vps,
             queue_veh=self._queue,
             vehicles_veh=self._vehicles,
             gap_s=self._gap,
@@ -142,7 +157,7 @@ class Estimator:
         green[lane_of[group_green[group_of]]] = 1
         # A dead sensor reads NaN; the lanes it leaves unseen were compiled so.
         self._tracker.update(zero_if_unknown(observation.reading), green, dt_s)
-        self._take_probes(observation)
+        self._take_probes(observation, dt_s)
         self._forecast.update(
             now_ms // MS_PER_S,
             self._departed,
@@ -163,13 +178,16 @@ class Estimator:
             view_veh=self._view,
             gap_s=self._spread(self._gap, np.nan),
             flow_vps=self._spread(self._flow, np.nan),
-            confidence=self._confidence,
+            confidence=self._confidence.copy(),
         )
 
-    def _take_probes(self, observation: Observation) -> None:
+    def _take_probes(self, observation: Observation, dt_s: float) -> None:
         probes = observation.probes
-        if not len(probes.lane):
-            return
+        self._probe_flow.update(probes, self._flow, dt_s)
+        if len(self._unseen_lanes) and observation.time_ms >= self._next_flow_ms:
+            self._next_flow_ms = observation.time_ms + to_ms(FLOW_EVERY_S)
+            self._assumed_vps[:], vouched = self._probe_flow.estimate()
+            self._confidence[self._unseen_lanes] = VOUCHED if vouched else GUESSED
         lane = self._of_lane[probes.lane]
         known = np.flatnonzero(lane >= 0)
         if len(known):

@@ -93,6 +93,7 @@ def place_sensors(network: Network, layout: SensingLayout, seed: int) -> SensorT
         distance_m=np.array(draft.distance_m, dtype=np.float32),
         alive=alive,
         probe_share=layout.probe_share,
+        probe_period_s=layout.probe_period_s,
         research_only=layout.research_only,
     )
 

@@ -44,7 +44,8 @@ class SensorTable:
     tells of (another lane than it lies on where that is too short; -1: a camera that
     looks past the start of a short approach, on all lanes ahead); ``junction``; ``start_m`` /
     ``end_m`` along ``lane``; ``distance_m`` from the end of ``lane`` to the stop line;
-    ``alive`` (False: installed but dead, reads NaN).
+    ``alive`` (False: installed but dead, reads NaN). ``probe_share`` of the vehicles report their
+    position, each once in ``probe_period_s``.
     """
 
     ids: tuple[str, ...]
@@ -57,6 +58,7 @@ class SensorTable:
     distance_m: NDArray[np.float32]
     alive: NDArray[np.bool_]
     probe_share: float
+    probe_period_s: float
     research_only: bool
 
     def __len__(self) -> int:

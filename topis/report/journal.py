@@ -259,6 +259,7 @@ def load_network_file(path: Path) -> Network:
 
 
 _SENSOR_COLUMNS = ("kind", "lane", "serves", "junction", "start_m", "end_m", "distance_m", "alive")
+_SENSOR_FACTS = ("probe_share", "probe_period_s", "research_only")
 
 
 def save_sensors(path: Path, sensors: SensorTable) -> None:
@@ -266,7 +267,7 @@ def save_sensors(path: Path, sensors: SensorTable) -> None:
     table = pa.table(
         {"id": list(sensors.ids)} | {name: getattr(sensors, name) for name in _SENSOR_COLUMNS}
     )
-    facts = {"probe_share": sensors.probe_share, "research_only": sensors.research_only}
+    facts = {name: getattr(sensors, name) for name in _SENSOR_FACTS}
     pq.write_table(table.replace_schema_metadata({"topis": json.dumps(facts)}), path)
 
 

@@ -145,7 +145,6 @@ def _run_into(
             port=spec.port,
             demand_scale=spec.demand_scale,
             camera_missed_share=spec.layout.camera_missed_share,
-            probe_period_s=spec.layout.probe_period_s,
             probe_error_m=spec.layout.probe_error_m,
         ) as run:
             run.results.corridor = corridor.links if corridor else []

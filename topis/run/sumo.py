@@ -82,7 +82,6 @@ class SumoRun:
         gui: bool = False,
         port: int | None = None,
         camera_missed_share: float = 0.0,
-        probe_period_s: float = 10.0,
         probe_error_m: float = 0.0,
     ) -> None:
         self.config = config
@@ -96,7 +95,6 @@ class SumoRun:
         self.results = ResultFiles(config, network, work, thinned=float(scale) < 1.0)
         self._detectors = work / "detectors.add.xml"
         self._missed = camera_missed_share
-        self._probe_period_s = probe_period_s
         self._probe_error_m = probe_error_m
         self._first = True
         self._heads = [
@@ -145,7 +143,7 @@ class SumoRun:
             self.network,
             share=self.sensors.probe_share,
             seed=self.seed,
-            period_ticks=max(1, round(self._probe_period_s * MS_PER_S / tick_ms)),
+            period_ticks=max(1, round(self.sensors.probe_period_s * MS_PER_S / tick_ms)),
             error_m=self._probe_error_m,
         )
         return self
