@@ -10,10 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import networks
-from tests.stream_cases import turned
+from tests.stream_cases import plain_junction, sharing, turned
+from topis.config import SensingLayout
+from topis.estimation.estimator import Estimator
 from topis.estimation.probe_flow import VOUCHED_S, WATCHED_M, ProbeFlow, find_stretches
+from topis.ingest.placement import place_sensors
 from topis.model.network import Network
-from topis.model.observation import ProbeReports
+from topis.model.observation import Observation, ProbeReports
 
 SHARE, PERIOD_S, ASSUMED_VPS = 0.1, 10.0, 0.05
 
@@ -150,3 +153,23 @@ def test_reports_beyond_the_watched_road_do_not_count() -> None:
     nobody, _ = flow_after(network, ProbeReports.none(), 30.0, 1.0)
     assert near[0] > 2 * far[0]
     assert far == pytest.approx(nobody)
+
+
+def test_an_unseen_shared_lane_goes_only_when_its_whole_traffic_has_green() -> None:
+    """With green for half its traffic, one who may not go soon stands at the front."""
+    layout = SensingLayout("none", loop_approach_share=0.0, probe_share=0.1)
+    network = sharing(networks.build([plain_junction("GG", "rG")]), 0.5)
+    lane = network.approach_lanes[0]
+    queue = {}
+    for shown in ((True, True), (False, True)):
+        sensors = place_sensors(network, layout, 1)
+        estimator = Estimator(network, sensors)
+        for second in range(120):
+            readings = np.zeros((len(sensors), 2), np.float32)
+            green = np.array(shown) if second > 60 else np.zeros(2, bool)
+            state = estimator.update(
+                Observation(second * 1000, readings, ProbeReports.none()), green
+            )
+        queue[shown] = float(state.queue_veh[lane])
+    assert queue[True, True] < 1.0
+    assert queue[False, True] > 3.0

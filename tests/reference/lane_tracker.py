@@ -209,9 +209,11 @@ class Lane:
             self.beyond = np.sqrt(expected)
         elif self.green_s >= UNSEEN_START_S:
             self.departed_veh = min(expected + self.beyond, self.sat_flow_vps * dt)
-            of_doubt = max(self.departed_veh - expected, F(0))
-            expected = expected - (self.departed_veh - of_doubt)
-            self.beyond = max(self.beyond - of_doubt, F(0))
+            if self.departed_veh < expected:
+                expected = expected - self.departed_veh
+            else:
+                self.beyond = max(self.beyond - (self.departed_veh - expected), F(0))
+                expected = F(0)
         self.between = expected
         self.queue_veh = self.vehicles_veh = expected + self.beyond
         self.gap_s = F(0) if self.queue_veh > 0.5 else LONG_GAP_S

@@ -269,9 +269,12 @@ cdef class LaneTracker:
             self.departed_veh[lane] = min(
                 queue + self.beyond[lane], self.sat_flow_vps[lane] * dt_s
             )
-            doubt = max(self.departed_veh[lane] - queue, <float>0.0)
-            queue -= self.departed_veh[lane] - doubt
-            self.beyond[lane] = max(self.beyond[lane] - doubt, <float>0.0)
+            if self.departed_veh[lane] < queue:
+                queue -= self.departed_veh[lane]
+            else:
+                doubt = self.departed_veh[lane] - queue
+                self.beyond[lane] = max(self.beyond[lane] - doubt, <float>0.0)
+                queue = 0.0
         self.between[lane] = queue
         self.queue_veh[lane] = queue + self.beyond[lane]
         self.vehicles_veh[lane] = self.queue_veh[lane]

@@ -31,6 +31,9 @@ ASSUMED_SATURATION = 0.6
 FLOW_EVERY_S = 10.0
 #: Confidence in a lane that nobody looks at, without and with probes that vouch for its flow.
 GUESSED, VOUCHED = 0.1, 0.5
+#: An unseen queue is taken to leave at green for at least this share of its lane's traffic, as a
+#: part of what any stage serves.
+WHOLE_SHARE = 0.9
 #: Length of road a vehicle covers a point loop for (m).
 VEHICLE_LENGTH_M = 5.0
 #: Vehicles in a camera's view are placed in time up to this far ahead (s).
@@ -141,7 +144,7 @@ class Estimator:
         self._forecast = forecast_arrivals(network, seen_s.astype(np.float32))
         self._confidence = self._spread(confidence, 0.0)
         self._view = self._spread(self._view_veh, np.nan)
-        self._lane_groups = _lane_groups(network, self.lanes)
+        self._greens = _Greens(network, self.lanes)
         self._last_ms: int | None = None
 
     def update(self, observation: Observation, group_green: NDArray[np.bool_]) -> TrafficState:
@@ -152,9 +155,9 @@ class Estimator:
         now_ms = observation.time_ms
         dt_s = 0.0 if self._last_ms is None else (now_ms - self._last_ms) / MS_PER_S
         self._last_ms = now_ms
-        lane_of, group_of = self._lane_groups
-        green = np.zeros(len(self.lanes), dtype=np.uint8)
-        green[lane_of[group_green[group_of]]] = 1
+        green = self._greens.any(group_green)
+        if len(self._unseen_lanes):
+            green = np.where(self._seen_by == UNSEEN, self._greens.whole(group_green), green)
         # A dead sensor reads NaN; the lanes it leaves unseen were compiled so.
         self._tracker.update(zero_if_unknown(observation.reading), green, dt_s)
         self._take_probes(observation, dt_s)
@@ -276,11 +279,40 @@ def _view_m(
     return view
 
 
-def _lane_groups(
-    network: Network, lanes: NDArray[np.int32]
-) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
-    """Pairs (approach lane number, signal group) over the signalised connections."""
-    number = np.full(network.lanes, -1, dtype=np.intp)
-    number[lanes] = np.arange(len(lanes))
-    signalised = (network.conn_group >= 0) & (number[network.conn_from_lane] >= 0)
-    return number[network.conn_from_lane[signalised]], network.conn_group[signalised]
+class _Greens:
+    """Which lanes are green, of what the signal groups show."""
+
+    def __init__(self, network: Network, lanes: NDArray[np.int32]) -> None:
+        number = np.full(network.lanes, -1, dtype=np.intp)
+        number[lanes] = np.arange(len(lanes))
+        signalised = (network.conn_group >= 0) & (number[network.conn_from_lane] >= 0)
+        self._lane = number[network.conn_from_lane[signalised]]
+        self._group = network.conn_group[signalised]
+        self._share = network.conn_share[signalised].astype(np.float64)
+        self._lanes = len(lanes)
+        ptr, conn, _ = network.conn_stage_code
+        stage = np.repeat(np.arange(network.stages), np.diff(ptr))
+        own = number[network.conn_from_lane[conn]]
+        cell, which = np.unique(
+            own[own >= 0] * network.stages + stage[own >= 0], return_inverse=True
+        )
+        served = np.bincount(which, network.conn_share[conn[own >= 0]], minlength=len(cell))
+        self._most = np.zeros(len(lanes))
+        if len(cell):
+            np.maximum.at(self._most, cell // network.stages, served)
+
+    def any(self, group_green: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """Lanes of which any signal is green, uint8[lanes]."""
+        green = np.zeros(self._lanes, dtype=np.uint8)
+        green[self._lane[group_green[self._group]]] = 1
+        return green
+
+    def whole(self, group_green: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """Lanes of which as much of the traffic has green as ever has, uint8[lanes].
+
+        With less, one who may not go soon stands at the front and holds up the rest.
+        """
+        served = np.bincount(
+            self._lane, self._share * group_green[self._group], minlength=self._lanes
+        )
+        return ((served > 0.0) & (served >= WHOLE_SHARE * self._most)).astype(np.uint8)
