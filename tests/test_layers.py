@@ -22,7 +22,7 @@ FLOORS = {
     "control": 3,
     "safety": 4,
     "report": 5, "run": 5,
-    "cli": 6, "__init__": 6,
+    "cli": 6, "__init__": 6, "__main__": 6,
 }  # fmt: skip
 GROUND, FACE = 0, 6
 #: On one floor, yet allowed one way.

@@ -8,6 +8,8 @@ import click
 
 import topis
 from topis.cli import EXIT_CODES
+from topis.cli.data import data
+from topis.cli.ingest import ingest_command
 from topis.cli.network import network
 from topis.cli.scenarios import scenarios
 from topis.cli.simulate import simulate
@@ -27,7 +29,7 @@ def cli() -> None:
     """  # noqa: D301
 
 
-for _command in (simulate, network, scenarios, verify):
+for _command in (simulate, network, scenarios, verify, ingest_command, data):
     cli.add_command(_command)
 
 

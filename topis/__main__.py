@@ -1,0 +1,5 @@
+"""``python -m topis``."""
+
+from topis.cli.main import main
+
+main()

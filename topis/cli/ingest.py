@@ -1,0 +1,139 @@
+"""`topis ingest`: feeds into the archive."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+
+from topis.cli import EXIT_CODES
+from topis.ingest.adapters.registry import adapters
+from topis.ingest.pipeline import SourceReport, ingest
+
+_FORMATS = "\n".join(f"  {adapter.name:12}{adapter.text}" for adapter in adapters())
+
+
+@click.command(
+    "ingest",
+    help=f"""Take feeds into an archive: every row is stored once, or refused with a reason.
+
+SOURCES are files, or folders of them. What is in the archive already is passed over, so a call
+that was cut short (or killed) is simply made again: nothing is lost, nothing stored twice.
+
+\b
+Formats:
+{_FORMATS}
+
+\b
+Examples:
+  topis ingest counts.csv --mapping counts.toml --into archive
+  topis ingest export/ --into archive
+  topis data describe archive
+""",
+    epilog=EXIT_CODES,
+)
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--into", required=True, type=click.Path(path_type=Path), help="Archive; made when new."
+)
+@click.option(
+    "--mapping",
+    type=click.Path(path_type=Path),
+    help="TOML: which column holds what (docs/data.md).",
+)
+@click.option("--format", "form", help="Name of the format, where the file does not tell.")
+@click.option(
+    "--secret",
+    type=click.Path(path_type=Path),
+    help="Secret of the vehicles' pseudonyms. [default: beside the archive, made when new]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def ingest_command(
+    sources: tuple[Path, ...],
+    into: Path,
+    mapping: Path | None,
+    form: str | None,
+    secret: Path | None,
+    as_json: bool,
+) -> None:
+    """See the help above: click takes it from there because it lists the formats."""
+    with _Bar() as bar:
+        reports = ingest(
+            _files(sources),
+            into,
+            mapping_file=mapping,
+            form=form,
+            secret_file=secret,
+            progress=bar.show,
+        )
+    if as_json:
+        click.echo(json.dumps([vars(report) for report in reports], indent=1))
+        return
+    for report in reports:
+        _print(report)
+    if len(reports) > 1:
+        _print(_total(reports))
+
+
+def _files(sources: tuple[Path, ...]) -> list[Path]:
+    """Folders as the files in them, in order of their names."""
+    files = []
+    for source in sources:
+        if source.is_dir():
+            files += sorted(
+                p for p in source.rglob("*") if p.is_file() and not p.name.startswith(".")
+            )
+        else:
+            files.append(source)
+    return files
+
+
+def _total(reports: list[SourceReport]) -> SourceReport:
+    total = SourceReport(f"all {len(reports)}")
+    for report in reports:
+        total.read += report.read
+        total.rows += report.rows
+        total.duplicates += report.duplicates
+        total.quarantined += report.quarantined
+        total.reasons += Counter(report.reasons)
+    return total
+
+
+def _print(report: SourceReport) -> None:
+    note = ", was in the archive already" if report.known else ""
+    click.echo(
+        f"{report.file}: {report.read} rows read, {report.rows} stored, "
+        f"{report.duplicates} duplicates, {report.quarantined} in quarantine{note}"
+    )
+    for reason, count in report.reasons.most_common():
+        click.echo(f"  {count:10} x {reason}")
+
+
+class _Bar:
+    """What is being done, on stderr; silent where no one looks."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            self._bar = click.progressbar(
+                length=1000, label="Ingest", item_show_func=lambda t: t, file=sys.stderr
+            )
+
+    def __enter__(self) -> _Bar:
+        if self._bar:
+            self._bar.__enter__()
+        return self
+
+    def __exit__(self, *what: Any) -> None:
+        if self._bar:
+            self._bar.__exit__(*what)
+
+    def show(self, text: str, done: int, total: int) -> None:
+        """Steps done of the present stage."""
+        if self._bar:
+            step = 1000 * done // max(total, 1) - self._bar.pos
+            self._bar.update(step, current_item=text)

@@ -1,0 +1,36 @@
+"""All adapters, and which one reads a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from topis.errors import InputError
+from topis.ingest.adapters.canonical import Canonical
+from topis.ingest.adapters.mapped import MappedCsv, MappedJsonLines
+from topis.ingest.adapters.mapping import Mapping
+from topis.ingest.rows import Adapter
+
+
+def adapters(mapping: Mapping | None = None) -> list[Adapter]:
+    """Every adapter there is; the most particular first."""
+    return [Canonical(), MappedCsv(mapping), MappedJsonLines(mapping)]
+
+
+def adapter_for(path: Path, mapping: Mapping | None = None, name: str | None = None) -> Adapter:
+    """The adapter of that name, or the first that claims the file.
+
+    Raises
+    ------
+    InputError
+        No such adapter, or none claims the file.
+    """
+    known = adapters(mapping)
+    for adapter in known:
+        if adapter.name == name or (name is None and adapter.claims(path)):
+            return adapter
+    names = ", ".join(adapter.name for adapter in known)
+    if name is not None:
+        raise InputError(f"format {name!r} is unknown; choose one of {names}")
+    raise InputError.at(
+        path, "no format claims this file", f"name one with --format ({names}), or --mapping"
+    )
