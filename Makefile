@@ -40,7 +40,11 @@ lint: $(STAMP)  ## ruff, mypy (strict) and cython-lint
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint topis/_core
 
-bench: $(STAMP)  ## benchmarks; ONLY=name picks some
+$(VENV)/.peers: $(VENV)/.packages
+	$(BIN)/python -m pip install --quiet "duckdb>=1.2" "polars>=1.20"
+	touch $@
+
+bench: $(STAMP) $(VENV)/.peers  ## benchmarks; ONLY=name picks some
 	$(BIN)/python -m pytest bench -p no:xdist $(if $(ONLY),-k $(ONLY)) --benchmark-columns=min,median,rounds
 
 debug:  ## kernels with bounds checks, and the tests on them (the next call rebuilds fast ones)

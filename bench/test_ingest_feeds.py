@@ -1,0 +1,126 @@
+"""Feeds to 30 s sums, beside the bare scan of the same columns and the same sums elsewhere.
+
+Limit: pyarrow decoding the columns that are needed, in the same process, before and after.
+Peers: Polars (streaming) and DuckDB doing the same sums from the same file; where they are not
+installed (`pip install -e ".[peers]"`) they are left out. Ratios are of CPU time, which other
+work on the machine disturbs less.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.dataset as ds
+import pytest
+from feed_rows import BEGIN_MS, LANES_PER_CAMERA, camera_hour
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from topis.ingest.aggregate import PERIOD_MS, STANDING_CMPS, Aggregator
+
+CAMERAS, MINUTES, TIMES = 128, 10, 5
+Figure = Callable[[str, float, str], None]
+
+
+def cpu_s(work: Callable[[], object]) -> float:
+    """CPU time of all threads, the least of several runs."""
+    best = float("inf")
+    for _ in range(TIMES):
+        began = time.process_time()
+        work()
+        best = min(best, time.process_time() - began)
+    return best
+
+
+def sums_of(path: Path, cameras: int, minutes: int) -> Aggregator:
+    aggregator = Aggregator(
+        "lane",
+        "track",
+        places=LANES_PER_CAMERA * (cameras + 2),
+        begin_ms=BEGIN_MS,
+        periods=60_000 * minutes // PERIOD_MS,
+    )
+    aggregator.add(ds.dataset(path).to_batches(columns=aggregator.columns))
+    return aggregator
+
+
+def bare_scan(path: Path) -> int:
+    columns = ["lane", "track", "time", "speed_cmps"]
+    return sum(batch.num_rows for batch in ds.dataset(path).to_batches(columns=columns))
+
+
+@pytest.fixture(scope="module")
+def cameras(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    path = tmp_path_factory.mktemp("feeds") / "cameras.parquet"
+    return path, camera_hour(path, CAMERAS, MINUTES)
+
+
+def test_ingest_camera_sums(
+    benchmark: BenchmarkFixture, figure: Figure, cameras: tuple[Path, int]
+) -> None:
+    path, rows = cameras
+    scan_s = cpu_s(lambda: bare_scan(path))
+    ours_s = cpu_s(lambda: sums_of(path, CAMERAS, MINUTES))
+    scan_s = min(scan_s, cpu_s(lambda: bare_scan(path)))
+    sums = benchmark.pedantic(lambda: sums_of(path, CAMERAS, MINUTES), rounds=TIMES)
+    assert sums.sums.count.sum() == rows
+    figure("ingest.cctv.over_scan", ours_s / scan_s, "x")
+    figure("ingest.cctv.rows_per_core_s", rows / ours_s, "1/s")
+    polars_s = cpu_s(lambda: by_polars(path))
+    figure("ingest.polars_over_ours", polars_s / ours_s, "x")
+    duckdb_s = cpu_s(lambda: by_duckdb(path))
+    figure("ingest.duckdb_over_ours", duckdb_s / ours_s, "x")
+
+
+def by_polars(path: Path) -> object:
+    pl = pytest.importorskip("polars")
+    speed = pl.col("speed_cmps")
+    cell = [pl.col("lane"), pl.col("time").dt.epoch("ms").floordiv(PERIOD_MS).alias("period")]
+    return (
+        pl.scan_parquet(path)
+        .group_by(cell)
+        .agg(
+            pl.len().alias("count"),
+            pl.col("track").n_unique().alias("things"),
+            speed.cast(pl.Int64).sum().alias("speed_sum"),
+            (speed < STANDING_CMPS).sum().alias("standing"),
+        )
+        .collect(engine="streaming")
+    )
+
+
+def by_duckdb(path: Path) -> object:
+    duckdb = pytest.importorskip("duckdb")
+    return duckdb.sql(
+        f"""select lane, epoch_ms(time) // {PERIOD_MS} as period, count(*),
+        count(distinct track), sum(speed_cmps), count(*) filter (speed_cmps < {STANDING_CMPS})
+        from '{path}' group by all"""
+    ).fetchall()
+
+
+def test_ingest_growth(figure: Figure, cameras: tuple[Path, int], tmp_path: Path) -> None:
+    """Cost a row at a tenth of the cameras, against all."""
+    path, rows = cameras
+    few = tmp_path / "few.parquet"
+    few_rows = camera_hour(few, CAMERAS // 10, MINUTES)
+    small_s = cpu_s(lambda: sums_of(few, CAMERAS // 10, MINUTES)) / few_rows
+    large_s = cpu_s(lambda: sums_of(path, CAMERAS, MINUTES)) / rows
+    figure("ingest.growth", large_s / small_s, "x")
+
+
+def test_ingest_memory(figure: Figure, cameras: tuple[Path, int]) -> None:
+    """The peak of a process of its own that does nothing else."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from pathlib import Path\n"
+        "from test_ingest_feeds import sums_of, CAMERAS, MINUTES\n"
+        "sums_of(Path(sys.argv[1]), CAMERAS, MINUTES)\n"
+    )
+    here = str(Path(__file__).parent)
+    subprocess.run([sys.executable, "-c", code, str(cameras[0]), here], check=True)
+    peak_kb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    figure("ingest.peak_mb", peak_kb / 1024, "MB")
