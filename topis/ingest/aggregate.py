@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from topis._core.run_sums import RunSums
+
+Number = TypeVar("Number", np.uint16, np.uint32, np.int64)
 
 PERIOD_MS = 30_000
 #: Below this a vehicle stands in a queue: 5 km/h, as queue detection by SUMO and HCM has it.
@@ -82,15 +85,15 @@ class Aggregator:
         """Take in batches with (at least) the columns above."""
         for batch in batches:
             place = _numbers(batch[self._place], np.uint32, 0)
-            same = self._thing == self._place
-            thing = place if same else _numbers(batch[self._thing], np.uint32, 0)
+            thing = place
+            if self._thing != self._place:
+                thing = _numbers(batch[self._thing], np.uint32, 0)
             time_ms = _numbers(batch["time"], np.int64, 0)
-            self._kernel.add(
-                place, thing, time_ms, _numbers(batch["speed_cmps"], np.uint16, _NO_SPEED)
-            )
+            speed = _numbers(batch["speed_cmps"], np.uint16, _NO_SPEED)
+            self._kernel.add(place, thing, time_ms, speed)
 
 
-def _numbers(column: pa.Array, kind: type[np.generic], missing: int) -> NDArray[np.generic]:
+def _numbers(column: pa.Array, kind: type[Number], missing: int) -> NDArray[Number]:
     """A column's own memory where it is whole, else a copy with its gaps filled."""
     if column.null_count:
         column = pc.fill_null(column, missing)

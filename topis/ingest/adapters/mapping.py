@@ -75,10 +75,19 @@ class Mapping:
             Unreadable, unknown feed, column, unit or key; a column that must be there is not.
         """
         try:
-            content = tomllib.loads(path.read_bytes().decode())
+            text = path.read_bytes().decode()
         except FileNotFoundError:
             raise InputError.at(path, "no such file", "check the path") from None
         except (OSError, ValueError) as error:
+            raise InputError.at(path, f"not TOML ({error})", "see docs/data.md") from None
+        return cls.parse(text, path)
+
+    @classmethod
+    def parse(cls, text: str, path: Path) -> Mapping:
+        """From the text of a mapping file; ``path`` names it in errors."""
+        try:
+            content = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
             raise InputError.at(path, f"not TOML ({error})", "see docs/data.md") from None
         extra = set(content) - {"feed", "columns", "missing", "encoding"}
         if extra:

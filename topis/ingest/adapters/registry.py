@@ -6,14 +6,22 @@ from pathlib import Path
 
 from topis.errors import InputError
 from topis.ingest.adapters.canonical import Canonical
+from topis.ingest.adapters.indiana import IndianaEvents
 from topis.ingest.adapters.mapped import MappedCsv, MappedJsonLines
 from topis.ingest.adapters.mapping import Mapping
+from topis.ingest.adapters.seoul import SeoulOpenData
 from topis.ingest.rows import Adapter
 
 
 def adapters(mapping: Mapping | None = None) -> list[Adapter]:
     """Every adapter there is; the most particular first."""
-    return [Canonical(), MappedCsv(mapping), MappedJsonLines(mapping)]
+    return [
+        Canonical(),
+        MappedCsv(mapping),
+        MappedJsonLines(mapping),
+        IndianaEvents(),
+        SeoulOpenData(),
+    ]
 
 
 def adapter_for(path: Path, mapping: Mapping | None = None, name: str | None = None) -> Adapter:
