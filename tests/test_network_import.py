@@ -17,9 +17,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from tests.scenario_files import topis
 from topis.errors import InputError, NetworkError, TopisError
 from topis.ingest.compile import Imported
-from topis.ingest.network_file import load_network
+from topis.ingest.network_file import import_osm, load_network
 from topis.model.network import PEDESTRIAN, VEHICLE, Network
 
 sumolib = pytest.importorskip("sumolib")
@@ -656,6 +657,63 @@ def test_size_follows_the_grid(tmp_path: Path, columns: int, rows: int) -> None:
     assert network.junctions == columns * rows
     assert len(network.move_from_link) == 12 * columns * rows
     assert (network.link_junction >= 0).sum() == 4 * columns * rows
+
+
+# ---- a map with crossings ----
+
+# A street of three lanes a way, the one at the kerb for buses, crosses one of one lane a way.
+OSM = """<osm version="0.6">
+ <node id="1" lat="37.5000" lon="127.0250" version="1"/>
+ <node id="2" lat="37.5000" lon="127.0275" version="1">
+  <tag k="highway" v="traffic_signals"/>
+ </node>
+ <node id="3" lat="37.5000" lon="127.0300" version="1"/>
+ <node id="4" lat="37.4980" lon="127.0275" version="1"/>
+ <node id="5" lat="37.5020" lon="127.0275" version="1"/>
+ <way id="10" version="1"><nd ref="1"/><nd ref="2"/><nd ref="3"/>
+  <tag k="highway" v="primary"/><tag k="lanes" v="6"/>
+  <tag k="bus:lanes:forward" v="no|no|designated"/>
+  <tag k="bus:lanes:backward" v="no|no|designated"/></way>
+ <way id="11" version="1"><nd ref="4"/><nd ref="2"/><nd ref="5"/>
+  <tag k="highway" v="secondary"/><tag k="lanes" v="2"/></way>
+</osm>
+"""
+
+
+def test_a_map_with_crossings(tmp_path: Path) -> None:
+    """Walkers get crossings on all four arms; each walk is cleared before traffic crosses it."""
+    source = tmp_path / "town.osm"
+    source.write_text(OSM)
+    bare = import_osm(source, tmp_path / "bare.net.xml").network
+    assert not (bare.group_kind == PEDESTRIAN).any()
+    imported = import_osm(source, tmp_path / "town.net.xml", crossings=True)
+    network = imported.network
+    assert not imported.oddities
+    assert network.junctions == 1
+    assert network.program_cycle_ms.tolist() == [120_000]
+    walk = np.flatnonzero(network.group_kind == PEDESTRIAN)
+    heads = network.head_group[network.junction_head_ptr[0] : network.junction_head_ptr[1]]
+    assert np.isin(heads, walk).sum() == 4
+    pairs, walks_ms = conflicts(network), []
+    for g in walk:
+        after = [ms for (a, b), ms in pairs.items() if a == g and b not in walk]
+        assert after
+        assert min(after) >= 6400
+        walks_ms.append(int(network.group_min_green_ms[g]) + min(after))
+    # 7 s and the length at 1 m/s over the large street, 19.2 m; over the small one, 6.4 m, the
+    # 14 s that the program keeps for walkers, after a green that is as short as it may be.
+    assert walks_ms[1 - int(np.argmin(walks_ms))] == 26_200
+    assert 14_000 + 5_000 <= min(walks_ms) < 26_200
+    root = ElementTree.parse(tmp_path / "town.net.xml").getroot()
+    lanes = {lane.get("id"): lane.get("allow") for lane in root.iter("lane")}
+    assert lanes["10#0_0"] == "pedestrian"
+    assert lanes["10#0_1"] == "bus bicycle"
+
+
+def test_crossings_on_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "town.osm").write_text(OSM)
+    done = topis("network", "import", "town.osm", "--crossings", cwd=tmp_path)
+    assert "2 of them crossings" in done.stdout
 
 
 # ---- identity ----
