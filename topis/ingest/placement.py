@@ -149,7 +149,7 @@ def _add_line(
     draft: _Draft, network: Network, before: _LaneBefore, approach: int, junction: int
 ) -> None:
     lane, distance_m = _long_enough(network, before, approach)
-    at_m = _stop_line_m(network, lane, distance_m)
+    at_m = _stop_line_m(network, lane)
     draft.add(CAMERA_LINE, lane, approach, junction, at_m, at_m, distance_m)
 
 
@@ -162,9 +162,10 @@ def _long_enough(network: Network, before: _LaneBefore, lane: int) -> tuple[int,
     return lane, distance_m
 
 
-def _stop_line_m(network: Network, lane: int, distance_m: float) -> float:
+def _stop_line_m(network: Network, lane: int) -> float:
+    """Who waits on the lane before a short approach stops 1 m short of its end: not nearer."""
     length = float(network.lane_length_m[lane])
-    return max(length - max(STOP_LINE_SETBACK_M - distance_m, LANE_MARGIN_M), length / 2)
+    return max(length - STOP_LINE_SETBACK_M, length / 2)
 
 
 def _add_loops(
@@ -176,7 +177,7 @@ def _add_loops(
     advance_m: float,
 ) -> None:
     lane, distance_m = _long_enough(network, before, approach)
-    stop = _stop_line_m(network, lane, distance_m)
+    stop = _stop_line_m(network, lane)
     draft.add(LOOP_STOP_LINE, lane, approach, junction, stop, stop, distance_m)
     behind_m = distance_m + float(network.lane_length_m[lane]) - stop
     # The upstream loop may lie on a lane before, as long as all its traffic comes here.

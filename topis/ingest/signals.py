@@ -25,6 +25,8 @@ DEFAULT_MIN_GREEN_MS = 5_000
 DEFAULT_YELLOW_MS = 3_000
 #: No signal group stays red longer, unless its own program keeps it so longer.
 DEFAULT_MAX_RED_MS = 180_000
+#: A clearance a program keeps for walkers is taken as meant up to this, however short the way.
+LONGEST_CLEARANCE_MS = 15_000
 MAX_RED_OVER_SHIPPED = 1.5
 
 Codes = NDArray[np.uint8]
@@ -296,7 +298,7 @@ def _intergreens(spec: SignalSpec, conflict: Bools, tables: list[_Table]) -> Non
         walk_ms = 1000 * math.ceil(float(spec.length_m[i]) / WALK_SPEED_MPS)
         if seen[i, j] < far:
             # Long after the last walker is across, the time that passes is the stage's own.
-            most = walk_ms if spec.kind[i] == PEDESTRIAN else far
+            most = max(walk_ms, LONGEST_CLEARANCE_MS) if spec.kind[i] == PEDESTRIAN else far
             spec.intergreen_ms[i, j] = max(min(int(seen[i, j]), most), yellow)
             continue
         after_i = [int(v) - yellow for v in seen[i] if v < far]
