@@ -116,7 +116,9 @@ def test_every_row_is_stored_refused_or_a_duplicate(
     assert len(keys) == len(possible)
     secret = folder / "one.secret"
     ingest(list(reversed(paths)), folder / "back", secret_file=secret)
-    assert tree(folder / "back") == tree(folder / "one") or len(set(map(str, files))) < len(files)
+    # Of files with the same content the first gives the name.
+    if len({path.read_bytes() for path in paths}) == len(paths):
+        assert tree(folder / "back") == tree(folder / "one")
     again = ingest(paths, folder / "one")
     assert all(report.known for report in again)
     nothing_lost(again)

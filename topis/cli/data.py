@@ -9,6 +9,8 @@ import numpy as np
 
 from topis.cli import EXIT_CODES
 from topis.ingest.describe import Description, FeedSummary, describe
+from topis.ingest.dimensions import Dimensions
+from topis.ingest.health import loop_faults
 
 _MS_PER_HOUR = 3_600_000
 
@@ -18,8 +20,9 @@ def data() -> None:
     """Look into an archive of feeds.
 
     \b
-    Example:
+    Examples:
       topis data describe archive
+      topis data health archive
     """  # noqa: D301
 
 
@@ -38,6 +41,24 @@ def describe_command(archive: Path) -> None:
     for feed in found.feeds:
         _print_feed(feed)
     _print_refused(found)
+
+
+@data.command("health", epilog=EXIT_CODES)
+@click.argument("archive", type=click.Path(path_type=Path))
+def health_command(archive: Path) -> None:
+    """Print the loops of an ARCHIVE that tell nonsense: since when, until when, and the evidence.
+
+    Told are silence, covered without counting, events shorter than any vehicle, and vehicles
+    counted twice, from 20 minutes on. Times are UTC.
+    """
+    names = Dimensions(archive).names("detectors")
+    faults = loop_faults(archive)
+    click.echo(f"{archive}: {len(faults)} faults of {len({f.detector for f in faults})} loops")
+    for fault in faults:
+        click.echo(
+            f"  {names.get(fault.detector, fault.detector)!s:12}{fault.kind:12}"
+            f"{_time(fault.begin_ms)} to {_time(fault.end_ms)}  {fault.evidence}"
+        )
 
 
 def _print_feed(feed: FeedSummary) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import click
 
 from topis.cli import EXIT_CODES
+from topis.cli.progress import StageBar
 from topis.ingest.adapters.registry import adapters
 from topis.ingest.pipeline import SourceReport, ingest
 
@@ -61,7 +60,7 @@ def ingest_command(
     as_json: bool,
 ) -> None:
     """See the help above: click takes it from there because it lists the formats."""
-    with _Bar() as bar:
+    with StageBar("Ingest") as bar:
         reports = ingest(
             _files(sources),
             into,
@@ -111,29 +110,3 @@ def _print(report: SourceReport) -> None:
     )
     for reason, count in report.reasons.most_common():
         click.echo(f"  {count:10} x {reason}")
-
-
-class _Bar:
-    """What is being done, on stderr; silent where no one looks."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-        if sys.stderr.isatty():
-            self._bar = click.progressbar(
-                length=1000, label="Ingest", item_show_func=lambda t: t, file=sys.stderr
-            )
-
-    def __enter__(self) -> _Bar:
-        if self._bar:
-            self._bar.__enter__()
-        return self
-
-    def __exit__(self, *what: Any) -> None:
-        if self._bar:
-            self._bar.__exit__(*what)
-
-    def show(self, text: str, done: int, total: int) -> None:
-        """Steps done of the present stage."""
-        if self._bar:
-            step = 1000 * done // max(total, 1) - self._bar.pos
-            self._bar.update(step, current_item=text)

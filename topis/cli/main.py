@@ -13,6 +13,7 @@ from topis.cli.ingest import ingest_command
 from topis.cli.network import network
 from topis.cli.scenarios import scenarios
 from topis.cli.simulate import simulate
+from topis.cli.synth import synth
 from topis.cli.verify import verify
 from topis.errors import EXIT_INTERRUPTED, TopisError
 
@@ -29,7 +30,7 @@ def cli() -> None:
     """  # noqa: D301
 
 
-for _command in (simulate, network, scenarios, verify, ingest_command, data):
+for _command in (simulate, network, scenarios, verify, ingest_command, data, synth):
     cli.add_command(_command)
 
 

@@ -1,4 +1,4 @@
-"""One progress bar over all runs of a batch."""
+"""Progress bars: over all runs of a batch, and over the stages of one job."""
 
 from __future__ import annotations
 
@@ -70,3 +70,29 @@ def _share(status: RunStatus) -> float:
     if status.end_s is None or status.end_s <= status.begin_s:
         return 0.0
     return min(1.0, max(0.0, (status.now_s - status.begin_s) / (status.end_s - status.begin_s)))
+
+
+class StageBar:
+    """What is being done, on stderr; silent where no one looks."""
+
+    def __init__(self, label: str) -> None:
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            self._bar = click.progressbar(
+                length=1000, label=label, item_show_func=lambda t: t, file=sys.stderr
+            )
+
+    def __enter__(self) -> StageBar:
+        if self._bar:
+            self._bar.__enter__()
+        return self
+
+    def __exit__(self, *what: Any) -> None:
+        if self._bar:
+            self._bar.__exit__(*what)
+
+    def show(self, text: str, done: int, total: int) -> None:
+        """Steps done of the present stage."""
+        if self._bar:
+            step = 1000 * done // max(total, 1) - self._bar.pos
+            self._bar.update(step, current_item=text)
