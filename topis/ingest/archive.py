@@ -146,6 +146,15 @@ class StagedSource:
         shutil.rmtree(self._draft, ignore_errors=True)
 
 
+def clean(archive: Path) -> None:
+    """Remove what a killed call left half done; whole things have other names."""
+    for path in (archive / "_staging").glob(".*"):
+        shutil.rmtree(path)
+    for pattern in ("*.draft", "quarantine/.*", "_sources/.*", "feed=*/*/*/*/.part.draft"):
+        for path in archive.glob(pattern):
+            path.unlink()
+
+
 def staged_sources(archive: Path) -> list[str]:
     """Sources that are staged whole and not merged yet."""
     folder = archive / "_staging"

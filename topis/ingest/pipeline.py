@@ -18,6 +18,7 @@ from topis.ingest.adapters.registry import adapter_for
 from topis.ingest.archive import (
     CONTRADICTION,
     StagedSource,
+    clean,
     known_sources,
     merge,
     partitions,
@@ -79,6 +80,7 @@ def ingest(
         message = f"{archive}: cannot be written ({error.strerror}); choose another --into"
         raise OutputError(message) from None
     with _alone(archive):
+        clean(archive)
         dimensions = Dimensions(archive)
         pseudonyms = Pseudonyms(secret_file or archive.with_name(f"{archive.name}.secret"))
         known = set(known_sources(archive)) | set(staged_sources(archive))
