@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pyarrow.dataset as ds
 import pytest
-from feed_rows import BEGIN_MS, LANES_PER_CAMERA, camera_hour
+from feed_rows import BEGIN_MS, LANES_PER_CAMERA, camera_hour, gps_hour, loop_hour
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from topis.ingest.aggregate import PERIOD_MS, STANDING_CMPS, Aggregator
@@ -100,6 +100,36 @@ def by_duckdb(path: Path) -> object:
         count(distinct track), sum(speed_cmps), count(*) filter (speed_cmps < {STANDING_CMPS})
         from '{path}' group by all"""
     ).fetchall()
+
+
+@pytest.mark.parametrize(
+    ("feed", "place", "thing", "places"),
+    [("loops", "detector", "detector", 4001), ("gps", "link", "vehicle", 7500)],
+)
+def test_ingest_other_sums(
+    figure: Figure, tmp_path: Path, feed: str, place: str, thing: str, places: int
+) -> None:
+    """Loops: short runs, since each row is another vehicle; GPS: half a minute on a link."""
+    path = tmp_path / f"{feed}.parquet"
+    rows = loop_hour(path, places - 1) if feed == "loops" else gps_hour(path, 3000, 20)
+
+    def sums() -> Aggregator:
+        aggregator = Aggregator(place, thing, places=places, begin_ms=BEGIN_MS, periods=120)
+        aggregator.add(ds.dataset(path).to_batches(columns=aggregator.columns))
+        return aggregator
+
+    def scan() -> int:
+        columns = sums_columns
+        return sum(batch.num_rows for batch in ds.dataset(path).to_batches(columns=columns))
+
+    sums_columns = sums().columns
+    scan_s = cpu_s(scan)
+    ours_s = cpu_s(sums)
+    scan_s = min(scan_s, cpu_s(scan))
+    counted = sums()
+    assert counted.sums.count.sum() + counted.outside == rows
+    figure(f"ingest.{feed}.over_scan", ours_s / scan_s, "x")
+    figure(f"ingest.{feed}.rows_per_core_s", rows / ours_s, "1/s")
 
 
 def test_ingest_growth(figure: Figure, cameras: tuple[Path, int], tmp_path: Path) -> None:

@@ -4,21 +4,12 @@ from numpy.typing import NDArray
 class RunSums:
     outside: int
     def __init__(
-        self,
-        *,
-        count: NDArray[np.int64],
-        things: NDArray[np.int64],
-        measured: NDArray[np.int64],
-        speed_sum: NDArray[np.int64],
-        standing: NDArray[np.int64],
-        begin_ms: int,
-        period_ms: int,
-        standing_below: int,
+        self, *, sums: NDArray[np.int64], begin_ms: int, period_ms: int, standing_below: int
     ) -> None: ...
     def add(
         self,
         place: NDArray[np.uint32],
-        thing: NDArray[np.uint32],
+        thing: NDArray[np.uint32] | NDArray[np.uint64],
         time_ms: NDArray[np.int64],
         speed: NDArray[np.uint16],
     ) -> None: ...

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from topis._core.run_sums import RunSums
 
-Number = TypeVar("Number", np.uint16, np.uint32, np.int64)
+Number = TypeVar("Number", np.uint16, np.uint32, np.uint64, np.int64)
 
 PERIOD_MS = 30_000
 #: Below this a vehicle stands in a queue: 5 km/h, as queue detection by SUMO and HCM has it.
@@ -58,14 +58,10 @@ class Aggregator:
         period_ms: int = PERIOD_MS,
     ) -> None:
         self._place, self._thing = place, thing
-        arrays = [np.zeros((places, periods), dtype=np.int64) for _ in range(5)]
-        self.sums = PeriodSums(begin_ms, period_ms, *arrays)
+        sums = np.zeros((places, periods, 5), dtype=np.int64)
+        self.sums = PeriodSums(begin_ms, period_ms, *np.moveaxis(sums, 2, 0))
         self._kernel = RunSums(
-            count=arrays[0],
-            things=arrays[1],
-            measured=arrays[2],
-            speed_sum=arrays[3],
-            standing=arrays[4],
+            sums=sums,
             begin_ms=begin_ms,
             period_ms=period_ms,
             standing_below=STANDING_CMPS,
@@ -85,8 +81,10 @@ class Aggregator:
         """Take in batches with (at least) the columns above."""
         for batch in batches:
             place = _numbers(batch[self._place], np.uint32, 0)
-            thing = place
-            if self._thing != self._place:
+            thing: NDArray[np.uint32] | NDArray[np.uint64]
+            if batch.schema.field(self._thing).type == pa.uint64():
+                thing = _numbers(batch[self._thing], np.uint64, 0)
+            else:
                 thing = _numbers(batch[self._thing], np.uint32, 0)
             time_ms = _numbers(batch["time"], np.int64, 0)
             speed = _numbers(batch["speed_cmps"], np.uint16, _NO_SPEED)
