@@ -11,6 +11,7 @@ from topis.cli import EXIT_CODES
 from topis.cli.data import data
 from topis.cli.ingest import ingest_command
 from topis.cli.network import network
+from topis.cli.publish import publish_command
 from topis.cli.scenarios import scenarios
 from topis.cli.simulate import simulate
 from topis.cli.synth import synth
@@ -30,7 +31,16 @@ def cli() -> None:
     """  # noqa: D301
 
 
-for _command in (simulate, network, scenarios, verify, ingest_command, data, synth):
+for _command in (
+    simulate,
+    network,
+    scenarios,
+    verify,
+    ingest_command,
+    data,
+    synth,
+    publish_command,
+):
     cli.add_command(_command)
 
 
