@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 
 from tests.test_ingest import nothing_lost, stored
+from topis.cli.main import cli
 from topis.errors import InputError
 from topis.ingest.adapters.crs import detect_crs, to_wgs84
 from topis.ingest.adapters.indiana import write_events
@@ -199,3 +201,55 @@ def test_arrow_and_parquet_hold_the_same(tmp_path: Path) -> None:
         writer.write_table(table)
     ingest([tmp_path / "e.arrow"], tmp_path / "two")
     assert stored(tmp_path / "two", "signal_event").num_rows == table.num_rows
+
+
+def test_answers_of_two_moments_are_two_sources(tmp_path: Path) -> None:
+    """The same speeds five minutes later: only the file's name tells them apart."""
+    for name in ("TrafficInfo_20261117083000.xml", "TrafficInfo_20261117083500.xml"):
+        take(tmp_path, name, SPEEDS)
+    assert stored(tmp_path / "archive", "link_speed").num_rows == 2
+
+
+def test_no_vehicle_is_named_in_quarantine(tmp_path: Path) -> None:
+    archive, reasons = take(tmp_path, "bus.xml", BUSES)
+    assert sum(reasons.values()) == 1
+    everything = b"".join(p.read_bytes() for p in archive.rglob("*") if p.is_file())
+    (path,) = (archive / "quarantine").glob("*.parquet")
+    assert "111033116" not in str(pa.parquet.read_table(path).to_pylist())
+    assert b"111033116" not in everything
+
+
+def test_an_answer_without_rows_is_no_fault(tmp_path: Path) -> None:
+    empty = '{"VolInfo": {"RESULT": {"CODE": "INFO-200", "MESSAGE": "no data"}}}'
+    archive, reasons = take(tmp_path, "vol.json", empty)
+    assert reasons == {}
+    assert stored(archive, "count").num_rows == 0
+
+
+def test_epoch_times_that_are_none(tmp_path: Path) -> None:
+    mapping, source = tmp_path / "m.toml", tmp_path / "a.csv"
+    mapping.write_text(
+        'feed = "loop_1s"\n[columns]\ndetector = "d"\ntime = { column = "t", unit = "unix s" }\n'
+        'count = "n"\noccupancy_permille = { column = "o", unit = "%" }\n'
+    )
+    source.write_text("d,t,n,o\nA,1794700800,1,10\nA,soon,1,10\nA,nan,1,10\nA,1794700801.5,1,10\n")
+    (report,) = ingest([source], tmp_path / "archive", mapping_file=mapping)
+    nothing_lost([report])
+    assert report.reasons == {"time cannot be read": 2}
+    wrong = tmp_path / "b.csv"
+    wrong.write_text("d,t,n,o\nA,1\nB,2\n")
+    (report,) = ingest([wrong], tmp_path / "archive", mapping_file=mapping)
+    assert report.reasons == {"wrong number of columns": 2}
+
+
+def test_a_folder_may_hold_other_files(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "README.txt").write_text("read me")
+    (folder / "hires.csv").write_text(EVENTS)
+    done = CliRunner().invoke(cli, ["ingest", str(folder), "--into", str(tmp_path / "archive")])
+    assert done.exit_code == 0, done.output
+    assert "1 files, e.g. README.txt" in done.output
+    (folder / "hires.csv").unlink()
+    done = CliRunner().invoke(cli, ["ingest", str(folder), "--into", str(tmp_path / "archive")])
+    assert "no file of a known format" in str(done.exception)

@@ -10,6 +10,8 @@ import click
 
 from topis.cli import EXIT_CODES
 from topis.cli.progress import StageBar
+from topis.errors import InputError
+from topis.ingest.adapters.mapping import Mapping
 from topis.ingest.adapters.registry import adapters
 from topis.ingest.pipeline import SourceReport, ingest
 
@@ -62,7 +64,7 @@ def ingest_command(
     """See the help above: click takes it from there because it lists the formats."""
     with StageBar("Ingest") as bar:
         reports = ingest(
-            _files(sources),
+            _files(sources, mapping, form),
             into,
             mapping_file=mapping,
             form=form,
@@ -78,16 +80,24 @@ def ingest_command(
         _print(_total(reports))
 
 
-def _files(sources: tuple[Path, ...]) -> list[Path]:
-    """Folders as the files in them, in order of their names."""
-    files = []
+def _files(sources: tuple[Path, ...], mapping: Path | None, form: str | None) -> list[Path]:
+    """Folders as the files in them that some format claims, in order of their names."""
+    known = adapters(Mapping.read(mapping) if mapping else None)
+    files: list[Path] = []
+    others: list[Path] = []
     for source in sources:
-        if source.is_dir():
-            files += sorted(
-                p for p in source.rglob("*") if p.is_file() and not p.name.startswith(".")
-            )
-        else:
+        if not source.is_dir():
             files.append(source)
+            continue
+        for path in sorted(source.rglob("*")):
+            if path.is_file() and not path.name.startswith("."):
+                claimed = form is not None or any(adapter.claims(path) for adapter in known)
+                (files if claimed else others).append(path)
+    if others:
+        names = ", ".join(path.name for path in others[:3])
+        click.echo(f"passed over, of no known format: {len(others)} files, e.g. {names}", err=True)
+    if not files:
+        raise InputError.at(sources[0], "holds no file of a known format", "see --help")
     return files
 
 

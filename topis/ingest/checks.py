@@ -96,11 +96,15 @@ def check_rows(
 def _times(
     column: Column, given: pa.Array, verdicts: _Verdicts
 ) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
+    if pa.types.is_string(given.type):
+        given = _parsed(given, verdicts, f"{column.name} cannot be read")
     missing = given.is_null().to_numpy(zero_copy_only=False)
     if pa.types.is_timestamp(given.type):
         # Finer than a millisecond is cut, as every clock does.
         time_ms = given.cast(pa.timestamp("ms", tz=given.type.tz), safe=False).cast(pa.int64())
     else:
+        endless = pc.fill_null(pc.is_finite(given), True).to_numpy(zero_copy_only=False)
+        verdicts.refuse(~endless, f"{column.name} cannot be read", lambda i: given[i])
         time_ms = pc.fill_null(given, 0).cast(pa.int64(), safe=False)
     values = pc.fill_null(time_ms, 0).to_numpy(zero_copy_only=False)
     unreadable = ~missing & (values == UNREADABLE_MS)
@@ -115,7 +119,7 @@ def _numbers(
 ) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
     name = column.name
     if pa.types.is_string(given.type):
-        given = _parsed(column, given, verdicts)
+        given = _parsed(given, verdicts, f"{name} is not a number")
     missing = given.is_null().to_numpy(zero_copy_only=False)
     if pa.types.is_boolean(given.type):
         given = given.cast(pa.int8())
@@ -132,8 +136,8 @@ def _numbers(
     return values, missing | verdicts.bad
 
 
-def _parsed(column: Column, given: pa.Array, verdicts: _Verdicts) -> pa.Array:
-    """Texts as numbers; what is none is refused."""
+def _parsed(given: pa.Array, verdicts: _Verdicts, reason: str) -> pa.Array:
+    """Texts as numbers; what is none is refused for that reason."""
     text = pc.utf8_trim_whitespace(given)
     text = pc.if_else(pc.equal(text, ""), None, text)
     number = pc.match_substring_regex(
@@ -141,7 +145,7 @@ def _parsed(column: Column, given: pa.Array, verdicts: _Verdicts) -> pa.Array:
     )
     readable = pc.fill_null(number, True)
     wrong = ~readable.to_numpy(zero_copy_only=False)
-    verdicts.refuse(wrong, f"{column.name} is not a number", lambda i: given[i])
+    verdicts.refuse(wrong, reason, lambda i: given[i])
     return pc.if_else(readable, text, None).cast(pa.float64())
 
 

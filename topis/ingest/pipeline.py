@@ -137,14 +137,16 @@ def _complete(archive: Path, marks: dict[str, SourceReport]) -> None:
 
 
 def fingerprint(path: Path, form: str, mapping_file: Path | None) -> str:
-    """What tells sources apart: content, format and mapping; not the file's name or date.
+    """What tells sources apart: content, format, mapping, and the file's name.
+
+    The name, because some formats tell their time nowhere else.
 
     Raises
     ------
     InputError
         The file cannot be read.
     """
-    digest = hashlib.blake2b(form.encode(), digest_size=12)
+    digest = hashlib.blake2b(f"{form}\0{path.name}".encode(), digest_size=12)
     try:
         for part in (mapping_file, path):
             digest.update(b"\0")

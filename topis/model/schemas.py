@@ -259,7 +259,13 @@ _FEEDS = (
                 "key of the dimension table controllers",
                 names="controllers",
             ),
-            Column("signal", pa.uint8(), "", "8 x approach (nt ne .. nw) + movement (St Lt ..)"),
+            Column(
+                "signal",
+                pa.uint8(),
+                "",
+                "8 x approach (0 nt, ne, et, se, st, sw, wt, 7 nw) + movement "
+                "(0 St, Lt, Pd, Ut, Bs, 5 Bc)",
+            ),
             _TIME,
             Column("state", pa.uint8(), "", "J2735 movement phase state", 0, 9),
             Column("remaining_ds", pa.uint16(), "0.1 s", "until it ends", 0, 35_999, nullable=True),

@@ -122,7 +122,7 @@ class Mapping:
         out = {}
         for name, source in self.fields.items():
             if source.column is None:
-                out[name] = pa.array([source.value] * len(table))
+                out[name] = pa.repeat(pa.scalar(source.value), len(table))
                 continue
             if source.column not in table.column_names:
                 raise InputError.at(
@@ -190,7 +190,7 @@ def _moments(text: pa.Array, source: Field) -> pa.Array:
 
 def _scaled(text: pa.Array, factor: float) -> pa.Array:
     number = pc.match_substring_regex(text, r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
-    if not pc.all(pc.fill_null(number, True)).as_py():
+    if pc.all(pc.fill_null(number, True)).as_py() is False:
         # Left as it is where it is no number: the check refuses it and tells the text.
         values = text.to_pylist()
         plain = number.to_pylist()

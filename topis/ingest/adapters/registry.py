@@ -6,10 +6,15 @@ from pathlib import Path
 
 from topis.errors import InputError
 from topis.ingest.adapters.canonical import Canonical
+from topis.ingest.adapters.gtfs_rt import GtfsRealtime
 from topis.ingest.adapters.indiana import IndianaEvents
 from topis.ingest.adapters.mapped import MappedCsv, MappedJsonLines
 from topis.ingest.adapters.mapping import Mapping
 from topis.ingest.adapters.seoul import SeoulOpenData
+from topis.ingest.adapters.spat import SeoulSpat
+from topis.ingest.adapters.spreadsheet import SeoulSpreadsheet
+from topis.ingest.adapters.sumo import SumoOutput
+from topis.ingest.adapters.utdf import SynchroUtdf
 from topis.ingest.rows import Adapter
 
 
@@ -20,7 +25,12 @@ def adapters(mapping: Mapping | None = None) -> list[Adapter]:
         MappedCsv(mapping),
         MappedJsonLines(mapping),
         IndianaEvents(),
+        SynchroUtdf(),
+        SeoulSpreadsheet(),
         SeoulOpenData(),
+        SeoulSpat(),
+        SumoOutput(),
+        GtfsRealtime(),
     ]
 
 
