@@ -110,3 +110,19 @@ def test_ways_that_end_at_no_signal_are_never_full(share: float) -> None:
     room, refill = behind(network, dict.fromkeys(range(network.lanes), 99.0), {})
     assert room >= FULL_SHARE * ENDLESS_VEH
     assert refill >= ENDLESS_VEH
+
+
+@given(flowing=st.floats(0, 1), queue=st.floats(8, 25))
+def test_a_queue_that_does_not_move_fills_the_road(flowing: float, queue: float) -> None:
+    """Eight vehicles are vouched for, the queue is guessed longer; green lets nobody go."""
+    network = fork(1.0, both=False)
+    state = state_with(network, 0.0, 0.0)
+    vehicles, queues, flows = (
+        array.copy() for array in (state.vehicles_veh, state.queue_veh, state.flowing)
+    )
+    vehicles[3], queues[3], flows[3] = 8.0, queue, flowing
+    state = dataclasses.replace(state, vehicles_veh=vehicles, queue_veh=queues, flowing=flows)
+    room, _ = RoadsBehind(network).room(state, FULL_SHARE)
+    storage = WHOLE_M / JAM_SPACING_M
+    believed = max(8.0, (1.0 - flowing) * queue)
+    assert float(room[0]) == pytest.approx(max(FULL_SHARE * storage - believed, 0.0), abs=1e-4)

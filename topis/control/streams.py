@@ -328,9 +328,12 @@ class RoadsBehind:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(vehicles the ways on still take, rate at which they get room), float64[lanes]."""
         count = len(self._storage_veh)
-        on_road = np.bincount(
-            self._way, zero_if_unknown(state.vehicles_veh)[self._on], minlength=count
+        # A queue that green does not move is there, however far it is only guessed to reach.
+        stuck = 1.0 - np.nan_to_num(state.flowing, nan=1.0)
+        vehicles_veh = np.maximum(
+            zero_if_unknown(state.vehicles_veh), stuck * zero_if_unknown(state.queue_veh)
         )
+        on_road = np.bincount(self._way, vehicles_veh[self._on], minlength=count)
         leaving = np.bincount(self._way, zero_if_unknown(state.out_vps)[self._on], minlength=count)
         free = np.maximum(full_share * self._storage_veh - on_road, 0.0)
         endless = self._storage_veh >= ENDLESS_VEH
