@@ -52,6 +52,9 @@ Examples:
     type=click.Path(path_type=Path),
     help="Secret of the vehicles' pseudonyms. [default: beside the archive, made when new]",
 )
+@click.option(
+    "--network", type=click.Path(path_type=Path), help="SUMO network that probes are matched to."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def ingest_command(
     sources: tuple[Path, ...],
@@ -59,6 +62,7 @@ def ingest_command(
     mapping: Path | None,
     form: str | None,
     secret: Path | None,
+    network: Path | None,
     as_json: bool,
 ) -> None:
     """See the help above: click takes it from there because it lists the formats."""
@@ -69,6 +73,7 @@ def ingest_command(
             mapping_file=mapping,
             form=form,
             secret_file=secret,
+            network_file=network,
             progress=bar.show,
         )
     if as_json:

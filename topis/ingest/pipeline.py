@@ -27,6 +27,7 @@ from topis.ingest.archive import (
 )
 from topis.ingest.checks import check_rows
 from topis.ingest.dimensions import Dimensions
+from topis.ingest.matching import GpsMatching
 from topis.ingest.pseudonyms import Pseudonyms
 from topis.model.schemas import FEEDS
 
@@ -56,13 +57,14 @@ def ingest(
     mapping_file: Path | None = None,
     form: str | None = None,
     secret_file: Path | None = None,
+    network_file: Path | None = None,
     progress: Progress = lambda *_: None,
 ) -> list[SourceReport]:
     """Take sources into an archive; what is in it already is passed over.
 
     ``mapping_file``: columns of CSV and JSON lines; ``form``: name of the adapter where the
     file's name does not tell; ``secret_file``: where the secret of the pseudonyms lies, beside
-    the archive by default.
+    the archive by default; ``network_file``: SUMO network whose links probes are matched to.
 
     Raises
     ------
@@ -83,6 +85,7 @@ def ingest(
         clean(archive)
         dimensions = Dimensions(archive)
         pseudonyms = Pseudonyms(secret_file or archive.with_name(f"{archive.name}.secret"))
+        matching = GpsMatching(network_file, dimensions) if network_file else None
         known = set(known_sources(archive)) | set(staged_sources(archive))
         marks: dict[str, SourceReport] = {}
         for number, (path, adapter) in enumerate(adapters):
@@ -94,10 +97,14 @@ def ingest(
                 continue
             known.add(mark)
             staged = StagedSource(archive, mark)
+            if matching is not None:
+                matching.begin()
             try:
                 for parsed in adapter.read(path):
                     if parsed.rows is not None:
                         table, rejects = check_rows(parsed.rows, dimensions, pseudonyms)
+                        if matching is not None and parsed.rows.feed == "gps":
+                            table = matching.fill(table)
                         # Districts are told by a table of places; without one all is one.
                         district = np.zeros(len(table), dtype=np.int64)
                         staged.add(FEEDS[parsed.rows.feed], table, district)

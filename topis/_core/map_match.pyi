@@ -1,0 +1,68 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+class MapMatch:
+    def __init__(
+        self,
+        *,
+        segment_link: NDArray[np.int32],
+        segment_offset_m: NDArray[np.float32],
+        cell_ptr: NDArray[np.int32],
+        cell_segment: NDArray[np.int32],
+        cell_line: NDArray[np.float32],
+        reach_ptr: NDArray[np.int32],
+        reach_link: NDArray[np.int32],
+        reach_m: NDArray[np.float32],
+        most_m: float,
+        length_m: NDArray[np.float32],
+        unit: NDArray[np.float32],
+        west_m: float,
+        south_m: float,
+        cell_m: float,
+        columns: int,
+        rows: int,
+        radius_m: float,
+        half_precision: float,
+        heading_weight: float,
+        slack_m: float,
+        slack_share: float,
+        jump: float,
+        moving_mps: float,
+        step_m: float,
+        still_m: float,
+        waiting: float,
+        forget_ms: int,
+    ) -> None: ...
+    def match(
+        self,
+        x_m: NDArray[np.float32],
+        y_m: NDArray[np.float32],
+        speed_mps: NDArray[np.float32],
+        heading_deg: NDArray[np.float32],
+        time_ms: NDArray[np.int64],
+        vehicle: NDArray[np.int32],
+        beams: NDArray[Any],
+        link: NDArray[np.int32],
+        offset_m: NDArray[np.float32],
+        distance_m: NDArray[np.float32],
+        confidence: NDArray[np.float32],
+        threads: int,
+    ) -> None: ...
+    def match_traces(
+        self,
+        x_m: NDArray[np.float32],
+        y_m: NDArray[np.float32],
+        speed_mps: NDArray[np.float32],
+        heading_deg: NDArray[np.float32],
+        time_ms: NDArray[np.int64],
+        trace_ptr: NDArray[np.int32],
+        past: NDArray[Any],
+        past_step: NDArray[np.int32],
+        link: NDArray[np.int32],
+        offset_m: NDArray[np.float32],
+        distance_m: NDArray[np.float32],
+        confidence: NDArray[np.float32],
+        threads: int,
+    ) -> None: ...

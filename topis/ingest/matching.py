@@ -1,0 +1,83 @@
+"""Probes to links as they are taken in: the columns ``link`` and ``offset_dm`` of the feed gps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from topis.ingest.dimensions import Dimensions
+from topis.ingest.map_match import MapMatcher, Points
+from topis.ingest.road_map import road_map_of_sumo_net
+
+#: Less sure than this a place is not told: another link is about as likely.
+LEAST_CONFIDENCE = 0.5
+_FORGET_ALL = 2**62
+
+
+class GpsMatching:
+    """Fills in links of a SUMO network; their names are keys of the dimension table links."""
+
+    def __init__(self, network_file: Path, dimensions: Dimensions) -> None:
+        road_map = road_map_of_sumo_net(network_file)
+        self._matcher = MapMatcher(road_map)
+        self._names = pa.array(list(road_map.link_ids), pa.string())
+        self._dimensions = dimensions
+        self._number: dict[int, int] = {}
+
+    def begin(self) -> None:
+        """A new source: nothing is known of any vehicle."""
+        self._matcher.expire(_FORGET_ALL)
+        self._number.clear()
+
+    def fill(self, gps: pa.Table) -> pa.Table:
+        """Canonical rows with their links, where one is sure enough. Batch cuts do not matter.
+
+        Raises
+        ------
+        InputError
+            The network does not say where on Earth it is.
+        """
+        if not len(gps):
+            return gps
+        time_ms = gps["time"].cast(pa.int64()).to_numpy()
+        # Each vehicle's reports in order of time, as the matcher wants them.
+        order = np.argsort(time_ms, kind="stable")
+        x_m, y_m = self._matcher.metres(gps["lat_e7"].to_numpy(), gps["lon_e7"].to_numpy())
+        speed_mps = _floats(gps["speed_cmps"], 0.01)
+        heading_deg = _floats(gps["heading_cdeg"], 0.01)
+        vehicle = self._dense(gps["vehicle"].to_numpy())
+        matched = self._matcher.match(
+            Points(
+                vehicle[order],
+                time_ms[order],
+                x_m[order],
+                y_m[order],
+                speed_mps[order],
+                heading_deg[order],
+            )
+        )
+        link = np.full(len(gps), -1, dtype=np.int64)
+        link[order] = np.where(matched.confidence >= LEAST_CONFIDENCE, matched.link, -1)
+        offset_dm = np.zeros(len(gps), dtype=np.uint32)
+        offset_dm[order] = np.rint(10.0 * np.maximum(matched.offset_m, 0.0))
+        unsure = link < 0
+        used, which = np.unique(link[~unsure], return_inverse=True)
+        key = np.zeros(len(gps), dtype=np.uint32)
+        key[~unsure] = self._dimensions.keys("links", self._names.take(pa.array(used)))[which]
+        for name, values in (("link", key), ("offset_dm", offset_dm)):
+            column = gps.schema.get_field_index(name)
+            gps = gps.set_column(column, gps.schema.field(name), pa.array(values, mask=unsure))
+        return gps
+
+    def _dense(self, vehicle: NDArray[np.uint64]) -> NDArray[np.int64]:
+        names, which = np.unique(vehicle, return_inverse=True)
+        number = [self._number.setdefault(name, len(self._number)) for name in names.tolist()]
+        return np.array(number, dtype=np.int64)[which]
+
+
+def _floats(column: pa.ChunkedArray, unit: float) -> NDArray[np.float32]:
+    """Missing is NaN."""
+    return np.asarray(column.cast(pa.float64()).to_numpy() * unit, dtype=np.float32)
