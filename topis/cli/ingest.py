@@ -55,6 +55,9 @@ Examples:
 @click.option(
     "--network", type=click.Path(path_type=Path), help="SUMO network that probes are matched to."
 )
+@click.option(
+    "--places", type=click.Path(path_type=Path), help="CSV: kind, name, district (docs/data.md)."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def ingest_command(
     sources: tuple[Path, ...],
@@ -63,6 +66,7 @@ def ingest_command(
     form: str | None,
     secret: Path | None,
     network: Path | None,
+    places: Path | None,
     as_json: bool,
 ) -> None:
     """See the help above: click takes it from there because it lists the formats."""
@@ -74,6 +78,7 @@ def ingest_command(
             form=form,
             secret_file=secret,
             network_file=network,
+            places_file=places,
             progress=bar.show,
         )
     if as_json:

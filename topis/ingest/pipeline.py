@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from topis.errors import InputError, OutputError
 from topis.ingest.adapters.mapping import Mapping
 from topis.ingest.adapters.registry import adapter_for
@@ -28,6 +26,7 @@ from topis.ingest.archive import (
 from topis.ingest.checks import check_rows
 from topis.ingest.dimensions import Dimensions
 from topis.ingest.matching import GpsMatching
+from topis.ingest.places import Places
 from topis.ingest.pseudonyms import Pseudonyms
 from topis.model.schemas import FEEDS
 
@@ -58,13 +57,15 @@ def ingest(
     form: str | None = None,
     secret_file: Path | None = None,
     network_file: Path | None = None,
+    places_file: Path | None = None,
     progress: Progress = lambda *_: None,
 ) -> list[SourceReport]:
     """Take sources into an archive; what is in it already is passed over.
 
     ``mapping_file``: columns of CSV and JSON lines; ``form``: name of the adapter where the
     file's name does not tell; ``secret_file``: where the secret of the pseudonyms lies, beside
-    the archive by default; ``network_file``: SUMO network whose links probes are matched to.
+    the archive by default; ``network_file``: SUMO network whose links probes are matched to;
+    ``places_file``: which district what lies in (`topis.ingest.places`).
 
     Raises
     ------
@@ -85,6 +86,7 @@ def ingest(
         clean(archive)
         dimensions = Dimensions(archive)
         pseudonyms = Pseudonyms(secret_file or archive.with_name(f"{archive.name}.secret"))
+        places = Places(places_file, dimensions)
         matching = GpsMatching(network_file, dimensions) if network_file else None
         known = set(known_sources(archive)) | set(staged_sources(archive))
         marks: dict[str, SourceReport] = {}
@@ -105,9 +107,8 @@ def ingest(
                         table, rejects = check_rows(parsed.rows, dimensions, pseudonyms)
                         if matching is not None and parsed.rows.feed == "gps":
                             table = matching.fill(table)
-                        # Districts are told by a table of places; without one all is one.
-                        district = np.zeros(len(table), dtype=np.int64)
-                        staged.add(FEEDS[parsed.rows.feed], table, district)
+                        feed = FEEDS[parsed.rows.feed]
+                        staged.add(feed, table, places.of(feed, table))
                         staged.refuse(parsed.rows.feed, rejects)
                     name = parsed.rows.feed if parsed.rows is not None else ""
                     staged.refuse(name, parsed.rejects)

@@ -1,0 +1,76 @@
+"""Which district detectors, sites, cameras, controllers and links lie in: partitions follow it.
+
+A CSV with the columns ``kind`` (a dimension table), ``name`` and ``district`` (1 to 65535)::
+
+    kind,name,district
+    detectors,A-01-1,23
+    links,1220003800,23
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from topis.errors import InputError
+from topis.ingest.dimensions import Dimensions
+from topis.model.schemas import Feed
+
+KINDS = ("cameras", "controllers", "detectors", "links", "sites")
+_MOST = 65_535
+
+
+class Places:
+    """Districts by name; 0 where none is known."""
+
+    def __init__(self, path: Path | None, dimensions: Dimensions) -> None:
+        self._dimensions = dimensions
+        self._district: dict[str, dict[str, int]] = {}
+        if path is not None:
+            self._district = _read(path)
+
+    def of(self, feed: Feed, table: pa.Table) -> NDArray[np.int64]:
+        """District of each row, by what its feed is sorted by; of a probe, by its link."""
+        count = len(table)
+        named = [c for c in feed.columns if c.names in self._district]
+        column = next((c for c in named if c.name in feed.entity), named[0] if named else None)
+        if column is None:
+            return np.zeros(count, dtype=np.int64)
+        by_key = self._by_key(column.names)
+        keys = table[column.name].combine_chunks().fill_null(0).to_numpy().astype(np.int64)
+        return np.asarray(by_key[np.minimum(keys, len(by_key) - 1)])
+
+    def _by_key(self, kind: str) -> NDArray[np.int64]:
+        """Districts by key, with a last one for keys that have no name."""
+        names = self._dimensions.names(kind)
+        by_key = np.zeros(max(names, default=0) + 2, dtype=np.int64)
+        known = self._district[kind]
+        for key, name in names.items():
+            by_key[key] = known.get(name, 0)
+        return by_key
+
+
+def _read(path: Path) -> dict[str, dict[str, int]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError.at(path, f"cannot be read ({error})", "hand over a UTF-8 CSV") from None
+    rows = csv.DictReader(text.splitlines())
+    missing = {"kind", "name", "district"} - set(rows.fieldnames or ())
+    if missing:
+        raise InputError.at(path, f"no column {min(missing)!r}", "it needs kind, name, district")
+    found: dict[str, dict[str, int]] = {}
+    for line, row in enumerate(rows, 2):
+        kind, name, number = (str(row[k] or "").strip() for k in ("kind", "name", "district"))
+        where = f"{path}, line {line}"
+        if kind not in KINDS:
+            raise InputError.at(where, f"kind {kind!r} is unknown", f"known are {', '.join(KINDS)}")
+        if not number.isascii() or not number.isdigit() or not 1 <= int(number) <= _MOST:
+            raise InputError.at(where, f"district {number!r} is none", f"give 1 to {_MOST}")
+        if found.setdefault(kind, {}).setdefault(name, int(number)) != int(number):
+            raise InputError.at(where, f"{name!r} is in two districts", "keep one")
+    return found
