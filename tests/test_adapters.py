@@ -253,3 +253,13 @@ def test_a_folder_may_hold_other_files(tmp_path: Path) -> None:
     (folder / "hires.csv").unlink()
     done = CliRunner().invoke(cli, ["ingest", str(folder), "--into", str(tmp_path / "archive")])
     assert "no file of a known format" in str(done.exception)
+
+
+def test_large_numbers_are_not_rounded(tmp_path: Path) -> None:
+    two = INCIDENTS.replace("<acc_id>1021345<", "<acc_id>2026111700000000001<")
+    two = two.replace("<acc_id>1021346<", "<acc_id>18446744073709551616<")
+    two = two.replace("<grs80tm_x>5.0<", "<grs80tm_x>203365.0<")
+    two = two.replace("<grs80tm_y>7.0<", "<grs80tm_y>445130.0<")
+    archive, reasons = take(tmp_path, "acc.xml", two)
+    assert reasons == {"incident is not a whole number": 1}
+    assert stored(archive, "incident")["incident"].to_pylist() == [2026111700000000001]

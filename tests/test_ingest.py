@@ -256,6 +256,8 @@ BAD_MAPPINGS = {
     MAPPING + 'colour = "x"': "no column 'colour'",
     "feed = [": "not TOML",
     "speed = 3\n" + MAPPING: "unknown key 'speed'",
+    MAPPING.replace('["-"]', '"999"'): "missing is '999'",
+    MAPPING.replace("{ value = 300 }", '{ value = 5, unit = "min" }'): "period_s: a value has a",
 }
 
 
@@ -293,6 +295,27 @@ def test_broken_sources_have_a_clear_error(tmp_path: Path) -> None:
     # What failed leaves nothing behind; what is whole goes in.
     (report,) = ingest([whole], tmp_path / "archive")
     assert report.rows == 1000
+
+
+def test_one_bad_file_does_not_keep_the_others_out(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a", "c"):
+        loops(tmp_path / "in" / f"{name}.parquet", [ord(name)], [NOON_MS], [1])
+    (tmp_path / "in" / "b.parquet").write_bytes(b"PAR1 not really")
+    files = sorted((tmp_path / "in").iterdir())
+    with pytest.raises(InputError, match=r"b\.parquet.*the other 2 sources are in"):
+        ingest(files, tmp_path / "archive")
+    assert stored(tmp_path / "archive").num_rows == 2
+
+
+def test_a_folder_that_is_no_archive_is_left_alone(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "thesis.draft").write_text("years of work")
+    source = loops(tmp_path / "a.parquet", [1], [NOON_MS], [1])
+    with pytest.raises(OutputError, match="neither empty nor an archive"):
+        ingest([source], home)
+    assert [p.name for p in home.iterdir()] == ["thesis.draft"]
 
 
 def test_only_one_process_writes(tmp_path: Path) -> None:

@@ -118,6 +118,19 @@ def test_ends_of_trips_are_left_out() -> None:
     assert ends[40:].all(), "a trip shorter than two ends is all ends"
 
 
+def test_who_stands_at_home_is_at_the_end_of_a_trip() -> None:
+    """Five minutes at home with GPS that wanders, then off: nothing within 300 m is left."""
+    rng = np.random.default_rng(1)
+    home = [(1, s, 1, float(rng.normal(0, 5)), 0) for s in range(300)]
+    away = [(1, 300 + s, 1, 10.0 * s, 1000) for s in range(200)]
+    table = gps(home + away)
+    kept = ~trip_ends(table)
+    metres = np.array([row[3] for row in home + away])
+    assert kept.any()
+    assert metres[kept].min() >= TRIP_END_M - 15
+    assert metres[kept].max() <= 1990 - TRIP_END_M + 15
+
+
 def test_a_crawling_vehicle_has_one_vote() -> None:
     slow = [(1, s, 5, 1000.0 + 1.0 * s, 100) for s in range(300)]
     fast = [(v, s, 5, 1000.0 + 20.0 * s, 2000) for v in range(2, 7) for s in (100, 105)]

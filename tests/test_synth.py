@@ -18,6 +18,8 @@ from tests.reference.fifo_signal import pass_signal as slow_pass
 from tests.test_ingest import nothing_lost, stored, tree
 from topis._core.fifo_signal import pass_signal
 from topis.cli.main import cli
+from topis.ingest.archive import CONTRADICTION
+from topis.ingest.describe import describe
 from topis.ingest.health import BIN_S, loop_faults
 from topis.ingest.pipeline import ingest
 from topis.ingest.synth import SynthOptions, synthesise
@@ -80,6 +82,10 @@ def test_traffic_keeps_its_vehicles() -> None:
     left = dict(zip(first.vehicle.tolist(), first.depart_s.tolist(), strict=True))
     come = dict(zip(second.vehicle.tolist(), second.arrive_s.tolist(), strict=True))
     assert all(come[v] >= left[v] + second.length_m / 14.0 for v in both.tolist())
+    for here, there in zip(lanes[::2], lanes[2::2], strict=False):
+        left = dict(zip(here.vehicle.tolist(), here.depart_s.tolist(), strict=True))
+        for v, come_s in zip(there.vehicle.tolist(), there.arrive_s.tolist(), strict=True):
+            assert v not in left or come_s >= left[v] + there.length_m / 14.0
 
 
 def planted_in(day: Path) -> list[dict[str, Any]]:
@@ -160,6 +166,8 @@ def test_planted_faults_are_found_and_no_others(day: Path, archive: Path) -> Non
 
 
 def test_probes_stay_themselves_and_on_their_street(archive: Path) -> None:
+    refused = describe(archive).quarantined
+    assert refused["gps", CONTRADICTION] <= 2, "nobody is in two places at once"
     table = stored(archive, "gps").to_pandas()
     assert (table["lat_e7"] / 1e7).between(37.44, 37.47).all()
     assert (table["lon_e7"] / 1e7).between(126.84, 126.92).all()

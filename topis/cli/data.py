@@ -53,7 +53,7 @@ def health_command(archive: Path) -> None:
     """
     names = Dimensions(archive).names("detectors")
     faults = loop_faults(archive)
-    click.echo(f"{archive}: {len(faults)} faults of {len({f.detector for f in faults})} loops")
+    click.echo(f"{archive}: {len(faults)} faults, at {len({f.detector for f in faults})} loops")
     for fault in faults:
         click.echo(
             f"  {names.get(fault.detector, fault.detector)!s:12}{fault.kind:12}"

@@ -16,7 +16,7 @@ from topis.cli.scenarios import scenarios
 from topis.cli.simulate import simulate
 from topis.cli.synth import synth
 from topis.cli.verify import verify
-from topis.errors import EXIT_INTERRUPTED, TopisError
+from topis.errors import EXIT_INTERRUPTED, OutputError, TopisError
 
 
 @click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
@@ -64,3 +64,7 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"Error: {where}{error.strerror or error}; check disk and rights", err=True)
+        sys.exit(OutputError.exit_code)

@@ -109,7 +109,7 @@ class StagedSource:
         """Rows for quarantine; without their text where it may name a vehicle."""
         known = FEEDS.get(feed)
         if known is None or any(column.name == "vehicle" for column in known.columns):
-            rejects = [dataclasses.replace(reject, raw=WITHHELD) for reject in rejects]
+            rejects = [dataclasses.replace(reject, raw=WITHHELD, detail="") for reject in rejects]
         self._rejects += [(feed, reject) for reject in rejects]
 
     @property
@@ -155,8 +155,10 @@ class StagedSource:
 def clean(archive: Path) -> None:
     """Remove what a killed call left half done; whole things have other names."""
     for path in (archive / "_staging").glob(".*"):
-        shutil.rmtree(path)
-    for pattern in ("*.draft", "quarantine/.*", "_sources/.*", "feed=*/*/*/*/.part.draft"):
+        if path.suffix in (".draft", ".done"):
+            shutil.rmtree(path)
+    ours = ("quarantine/.*.parquet", "_sources/.*.json", "feed=*/*/*/*/.part.draft")
+    for pattern in ("dimensions.json.draft", *ours):
         for path in archive.glob(pattern):
             path.unlink()
 

@@ -118,7 +118,9 @@ def _numbers(
     column: Column, given: pa.Array, verdicts: _Verdicts
 ) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
     name = column.name
-    if pa.types.is_string(given.type):
+    if pa.types.is_string(given.type) and column.type == pa.uint64():
+        given = _whole(given, verdicts, f"{name} is not a whole number")
+    elif pa.types.is_string(given.type):
         given = _parsed(given, verdicts, f"{name} is not a number")
     missing = given.is_null().to_numpy(zero_copy_only=False)
     if pa.types.is_boolean(given.type):
@@ -147,6 +149,15 @@ def _parsed(given: pa.Array, verdicts: _Verdicts, reason: str) -> pa.Array:
     wrong = ~readable.to_numpy(zero_copy_only=False)
     verdicts.refuse(wrong, reason, lambda i: given[i])
     return pc.if_else(readable, text, None).cast(pa.float64())
+
+
+def _whole(given: pa.Array, verdicts: _Verdicts, reason: str) -> pa.Array:
+    """Texts as whole numbers of up to 19 digits, none of them rounded."""
+    text = pc.utf8_trim_whitespace(given)
+    text = pc.if_else(pc.equal(text, ""), None, text)
+    readable = pc.fill_null(pc.match_substring_regex(text, r"^\d{1,19}$"), True)
+    verdicts.refuse(~readable.to_numpy(zero_copy_only=False), reason, lambda i: given[i])
+    return pc.if_else(readable, text, None).cast(pa.uint64())
 
 
 def _limits(column: Column) -> tuple[int, int]:

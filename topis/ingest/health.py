@@ -107,9 +107,11 @@ def _bins(tables: Iterable[pa.Table]) -> _Bins | None:
         detector, time_ms, on_ms = detector[order], time_ms[order], on_ms[order]
         near = np.zeros(len(time_ms), dtype=np.int64)
         near[1:] = (np.diff(time_ms) < CLOSEST_S * 1000) & (np.diff(detector) == 0)
+        counted = np.ones_like(on_ms)
+        detector, time_ms, on_ms, near, counted = _spread(detector, time_ms, on_ms, near, counted)
         keys = np.stack([detector, time_ms // (BIN_S * 1000)])
         cells, cell = np.unique(keys, axis=1, return_inverse=True)
-        values = np.stack([np.ones_like(on_ms), on_ms, on_ms < SHORTEST_ON_MS, near])
+        values = np.stack([counted, on_ms, (on_ms < SHORTEST_ON_MS) & (counted > 0), near])
         sums = np.stack(
             [np.bincount(cell, row, minlength=cells.shape[1]).astype(np.int64) for row in values]
         )
@@ -125,6 +127,24 @@ def _bins(tables: Iterable[pa.Table]) -> _Bins | None:
     for k in range(4):
         np.add.at(grid[k], (row, number - first), sums[k])
     return _Bins(names, first * BIN_S * 1000, *grid)
+
+
+def _spread(
+    detector: NDArray[np.int64],
+    time_ms: NDArray[np.int64],
+    on_ms: NDArray[np.int64],
+    near: NDArray[np.int64],
+    counted: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], ...]:
+    """Long events cut at the ends of bins, so that each bin has its own part of them."""
+    bin_ms = BIN_S * 1000
+    pieces = (time_ms % bin_ms + np.maximum(on_ms, 1) - 1) // bin_ms + 1
+    which = np.repeat(np.arange(len(pieces)), pieces)
+    number = np.arange(len(which)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    begin = np.where(number == 0, time_ms[which], (time_ms[which] // bin_ms + number) * bin_ms)
+    end = np.minimum(time_ms[which] + on_ms[which], (begin // bin_ms + 1) * bin_ms)
+    first = number == 0
+    return detector[which], begin, end - begin, near[which] * first, counted[which] * first
 
 
 def _silent(events: NDArray[np.int64]) -> NDArray[np.bool_]:

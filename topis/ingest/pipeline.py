@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
+import resource
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,6 +33,8 @@ from topis.ingest.pseudonyms import Pseudonyms
 from topis.model.schemas import FEEDS
 
 _READ_BYTES = 1 << 20
+#: Held by who writes; tells an archive from any other folder.
+LOCK = ".lock"
 
 #: Told of progress: what is done, steps done, of how many.
 Progress = Callable[[str, int, int], None]
@@ -70,8 +74,8 @@ def ingest(
     Raises
     ------
     InputError
-        A source that no adapter reads, or that cannot be read at all. Sources staged before it
-        stay staged: the next call goes on.
+        A source that no adapter reads, or that cannot be read at all; the others are in the
+        archive then.
     OutputError
         The archive cannot be written, or another process is writing it.
     """
@@ -82,6 +86,11 @@ def ingest(
     except OSError as error:
         message = f"{archive}: cannot be written ({error.strerror}); choose another --into"
         raise OutputError(message) from None
+    archive = archive.resolve()
+    if any(archive.iterdir()) and not (archive / LOCK).exists():
+        raise OutputError(f"{archive}: is neither empty nor an archive; choose another --into")
+    _allow_many_files()
+    failures: list[str] = []
     with _alone(archive):
         clean(archive)
         dimensions = Dimensions(archive)
@@ -112,6 +121,13 @@ def ingest(
                         staged.refuse(parsed.rows.feed, rejects)
                     name = parsed.rows.feed if parsed.rows is not None else ""
                     staged.refuse(name, parsed.rejects)
+            except InputError as error:
+                # The others are taken in all the same.
+                staged.abandon()
+                known.discard(mark)
+                del marks[mark]
+                failures.append(str(error))
+                continue
             except BaseException:
                 staged.abandon()
                 raise
@@ -122,6 +138,10 @@ def ingest(
         for done, total, partition in merge(archive):
             progress(f"merging {partition.name}", done, total)
         _complete(archive, marks)
+    if failures:
+        taken = f"; the other {len(marks)} sources are in the archive" if marks else ""
+        more = f" (and {len(failures) - 1} more bad ones)" if len(failures) > 1 else ""
+        raise InputError(f"{failures[0]}{more}{taken}")
     return list(marks.values())
 
 
@@ -154,7 +174,7 @@ def fingerprint(path: Path, form: str, mapping_file: Path | None) -> str:
     InputError
         The file cannot be read.
     """
-    digest = hashlib.blake2b(f"{form}\0{path.name}".encode(), digest_size=12)
+    digest = hashlib.blake2b(form.encode() + b"\0" + os.fsencode(path.name), digest_size=12)
     try:
         for part in (mapping_file, path):
             digest.update(b"\0")
@@ -167,10 +187,17 @@ def fingerprint(path: Path, form: str, mapping_file: Path | None) -> str:
     return digest.hexdigest()
 
 
+def _allow_many_files() -> None:
+    """A staged source keeps a file open for each partition: as many as the system lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 @contextmanager
 def _alone(archive: Path) -> Iterator[None]:
     """Only one process writes an archive; the lock goes with the process."""
-    with (archive / ".lock").open("w") as file:
+    with (archive / LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

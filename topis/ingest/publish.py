@@ -92,10 +92,13 @@ def publish(
     )
     try:
         into.mkdir(parents=True, exist_ok=True)
-        pq.write_table(published, path, compression="zstd")
         path.with_suffix(".json").write_text(
             json.dumps(published.to_pylist(), default=str, ensure_ascii=False)
         )
+        # Last and at once: what counts as published is whole.
+        draft = path.with_name(f".{path.name}")
+        pq.write_table(published, draft, compression="zstd")
+        draft.replace(path)
     except OSError as error:
         raise OutputError(f"{into}: cannot be written ({error.strerror}); choose another") from None
     return Release(len(published), withheld, path)
@@ -135,21 +138,32 @@ def safe_cells(gps: pa.Table, least_vehicles: int) -> tuple[pa.Table, int]:
 
 
 def trip_ends(gps: pa.Table) -> NDArray[np.bool_]:
-    """Rows within `TRIP_END_M` of where their vehicle's trip begins or ends, bool[rows]."""
+    """Rows of the ends of trips, bool[rows].
+
+    An end lasts until the vehicle is first `TRIP_END_M` from where it began, as the crow flies
+    (who stands does not drive, however its GPS wanders), and from when it was last so far from
+    where it ended.
+    """
     vehicle = gps["vehicle"].to_numpy()
     time_ms = gps["time"].cast(pa.int64()).to_numpy()
     order = np.lexsort([time_ms, vehicle])
     lat = np.radians(gps["lat_e7"].to_numpy()[order] / 1e7)
     lon = np.radians(gps["lon_e7"].to_numpy()[order] / 1e7)
-    step_m = _EARTH_M * np.hypot(np.diff(lat), np.diff(lon) * np.cos(lat[1:]))
     another = (np.diff(vehicle[order]) != 0) | (np.diff(time_ms[order]) > 1000 * TRIP_GAP_S)
-    trip = np.concatenate(([0], np.cumsum(another)))
-    driven_m = np.concatenate(([0.0], np.cumsum(np.where(another, 0.0, step_m))))
-    first_m = np.full(trip[-1] + 1, np.inf)
-    last_m = np.full(trip[-1] + 1, -np.inf)
-    np.minimum.at(first_m, trip, driven_m)
-    np.maximum.at(last_m, trip, driven_m)
-    near = (driven_m - first_m[trip] < TRIP_END_M) | (last_m[trip] - driven_m < TRIP_END_M)
-    out = np.empty(len(vehicle), dtype=bool)
+    first = np.flatnonzero(np.concatenate(([True], another)))
+    last = np.concatenate((first[1:], [len(order)])) - 1
+    near = np.ones(len(order), dtype=bool)
+    for begin, end in zip(first.tolist(), last.tolist(), strict=True):
+        rows = slice(begin, end + 1)
+        away = [
+            _EARTH_M * np.hypot(lat[rows] - lat[k], (lon[rows] - lon[k]) * np.cos(lat[k]))
+            >= TRIP_END_M
+            for k in (begin, end)
+        ]
+        if away[0].any() and away[1].any():
+            from_row = int(np.argmax(away[0]))
+            until = len(away[1]) - int(np.argmax(away[1][::-1]))
+            near[begin + from_row : begin + until] = False
+    out = np.empty(len(order), dtype=bool)
     out[order] = near
     return out

@@ -75,7 +75,11 @@ def synthesise(
     """
     if not 0.0 < options.scale <= 10.0:
         raise InputError(f"scale {options.scale:g} is out of range; give more than 0, at most 10")
+    if not 0.0 <= options.faulty <= 1.0 or options.seed < 0:
+        raise InputError("a share lies between 0 and 1, and a seed is 0 or more; change the option")
     try:
+        if len(options.date) != 10:
+            raise ValueError(options.date)
         midnight_ms = int(
             np.datetime64(options.date, "D").astype("datetime64[ms]").astype(np.int64)
         )
@@ -206,12 +210,14 @@ def _fault(options: SynthOptions, lane: Lane) -> dict[str, object] | None:
         return None
     # By day: at night a silent loop is like any other.
     first, last = max(options.hours[0], 6), min(options.hours[1] - 2, 18)
-    begin_s = float(rng.uniform(first, max(first, last))) * HOUR_S
+    if last < first:
+        return None
+    begin_s = float(rng.uniform(first, last)) * HOUR_S
     return {
         "detector": detector_number(lane) + int(rng.integers(0, 2)),
         "kind": FAULTS[int(rng.integers(0, len(FAULTS)))],
         "begin_s": begin_s,
-        "end_s": begin_s + float(rng.uniform(2, 6)) * HOUR_S,
+        "end_s": min(begin_s + float(rng.uniform(2, 6)) * HOUR_S, options.hours[1] * HOUR_S),
     }
 
 

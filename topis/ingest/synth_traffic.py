@@ -94,7 +94,10 @@ def drive(seed: int, arterial: int) -> Iterator[Lane]:
         (np.zeros(0), np.zeros(0, dtype=np.int64)) for _ in range(LANES)
     ]
     born = 0
-    for number, signal in enumerate(signals_of(seed, arterial)):
+    signals = signals_of(seed, arterial)
+    for number, signal in enumerate(signals):
+        # It is the next link that is driven after this stop line.
+        next_m = signals[min(number + 1, len(signals) - 1)].length_m
         on: list[tuple[NDArray[np.float64], NDArray[np.int64]]] = []
         for lane in range(LANES):
             through_s, through = come[lane]
@@ -122,6 +125,6 @@ def drive(seed: int, arterial: int) -> Iterator[Lane]:
             )
             goes_on = rng.random(len(vehicle)) < THROUGH_SHARE
             slower = 1.0 + rng.gamma(2.0, 0.03, int(goes_on.sum()))
-            travel_s = signal.length_m / FREE_MPS * slower
+            travel_s = next_m / FREE_MPS * slower
             on.append((depart_s[goes_on] + travel_s, vehicle[goes_on]))
         come = on

@@ -35,10 +35,13 @@ class MappedCsv:
 
     def read(self, path: Path) -> Iterator[Parsed]:
         """See `topis.ingest.rows.Adapter`."""
-        assert self._mapping is not None
+        if self._mapping is None:
+            raise InputError.at(path, "no mapping", "name one with --mapping (docs/data.md)")
         text = _decoded(path, self._mapping.encoding)
         header, _, body = text.partition("\n")
         names = next(iter(_split_line(header)), [])
+        if len(set(names)) < len(names):
+            raise InputError.at(path, "two columns have the same name", "rename one")
         if not names:
             raise InputError.at(path, "is empty", "hand over a file with a header line")
         lines = body.split("\n")
@@ -100,7 +103,8 @@ class MappedJsonLines:
 
     def read(self, path: Path) -> Iterator[Parsed]:
         """See `topis.ingest.rows.Adapter`."""
-        assert self._mapping is not None
+        if self._mapping is None:
+            raise InputError.at(path, "no mapping", "name one with --mapping (docs/data.md)")
         wanted = [f.column for f in self._mapping.fields.values() if f.column is not None]
         with path.open("rb") as file:
             first = 1
@@ -118,7 +122,7 @@ class MappedJsonLines:
                 item = json.loads(line)
                 if not isinstance(item, dict):
                     raise ValueError("not an object")
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raw = line.decode(errors="replace").rstrip("\n")
                 rejects.append(Reject(number, "not a JSON object", str(error), raw))
                 continue

@@ -100,6 +100,9 @@ class Mapping:
         columns = content.get("columns")
         if not isinstance(columns, dict):
             raise InputError.at(path, "no table [columns]", "see docs/data.md")
+        missing = content.get("missing", [])
+        if not isinstance(missing, list) or not all(isinstance(text, str) for text in missing):
+            raise InputError.at(path, f"missing is {missing!r}", 'give a list: missing = ["-"]')
         fields = {name: _field(path, feed, name, given) for name, given in columns.items()}
         for column in feed.columns:
             if column.name not in fields and not column.nullable and column.name != "quality":
@@ -107,7 +110,7 @@ class Mapping:
         return cls(
             feed,
             fields,
-            tuple(str(text) for text in content.get("missing", ())),
+            tuple(missing),
             str(content.get("encoding", "auto")),
         )
 
@@ -155,6 +158,10 @@ def _field(path: Path, feed: Feed, name: str, given: Any) -> Field:
     extra = set(given) - {"column", "value", "unit", "format", "timezone"}
     if extra:
         raise InputError.at(path, f"{name} has an unknown key {min(extra)!r}", "see docs/data.md")
+    if "value" in given and len(given) > 1:
+        raise InputError.at(path, f"{name}: a value has a {max(given)}", "give it in our unit")
+    if "value" in given and not isinstance(given["value"], int | float | str):
+        raise InputError.at(path, f"{name}: value is {given['value']!r}", "give a number or text")
     zone = given.get("timezone")
     if zone is not None and not has_timezone(str(zone)):
         raise InputError.at(path, f"{name}: no timezone {zone!r}", "e.g. Asia/Seoul")
