@@ -302,8 +302,8 @@ def test_one_bad_file_does_not_keep_the_others_out(tmp_path: Path) -> None:
     for name in ("a", "c"):
         loops(tmp_path / "in" / f"{name}.parquet", [ord(name)], [NOON_MS], [1])
     (tmp_path / "in" / "b.parquet").write_bytes(b"PAR1 not really")
-    files = sorted((tmp_path / "in").iterdir())
-    with pytest.raises(InputError, match=r"b\.parquet.*the other 2 sources are in"):
+    files = [*sorted((tmp_path / "in").iterdir()), tmp_path / "gone.parquet"]
+    with pytest.raises(InputError, match=r"b\.parquet.*1 more bad.*the other 2 sources are in"):
         ingest(files, tmp_path / "archive")
     assert stored(tmp_path / "archive").num_rows == 2
 

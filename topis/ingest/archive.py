@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -317,8 +318,9 @@ def _merged(
     if len(again):
         for name in set(table.column_names) - set(feed.key):
             here, there = (table[name].take(pa.array(index)) for index in (again, first))
-            pairs = zip(here.to_pylist(), there.to_pylist(), strict=True)
-            differs |= np.array([a != b for a, b in pairs])
+            other = pc.fill_null(pc.not_equal(here, there), False)
+            other = pc.or_(other, pc.xor(pc.is_null(here), pc.is_null(there)))
+            differs |= other.to_numpy()
     return kept, _Dropped(table.take(pa.array(again)), ranks[again], rows[again], differs)
 
 

@@ -70,7 +70,6 @@ def loop_faults(archive: Path) -> list[Fault]:
     bins = _bins(pq.read_table(p, partitioning=None) for p in paths)
     if bins is None:
         return []
-    span = bins.events.shape[1]
     kinds = {
         "stuck on": (bins.covered_ms >= STUCK_SHARE * BIN_S * 1000) & (bins.events <= STUCK_EVENTS),
         "chatter": (bins.short >= CHATTER_SHARE * bins.events) & (bins.events >= CHATTER_EVENTS),
@@ -91,7 +90,7 @@ def loop_faults(archive: Path) -> list[Fault]:
                         f"{SHORTEST_ON_MS} ms, in {(last - first) * BIN_S // 60} min"
                     )
                     begin = bins.begin_ms + first * BIN_S * 1000
-                    end = bins.begin_ms + min(last, span) * BIN_S * 1000
+                    end = bins.begin_ms + last * BIN_S * 1000
                     faults.append(Fault(detector, kind, begin, end, evidence))
     return sorted(faults, key=lambda f: (f.detector, f.begin_ms, f.kind))
 

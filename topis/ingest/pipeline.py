@@ -101,7 +101,11 @@ def ingest(
         marks: dict[str, SourceReport] = {}
         for number, (path, adapter) in enumerate(adapters):
             progress(f"reading {path.name}", number, len(adapters))
-            mark = fingerprint(path, adapter.name, mapping_file)
+            try:
+                mark = fingerprint(path, adapter.name, mapping_file)
+            except InputError as error:
+                failures.append(str(error))
+                continue
             report = marks.setdefault(mark, SourceReport(str(path)))
             if mark in known:
                 report.known = True

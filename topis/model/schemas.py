@@ -15,17 +15,6 @@ import pyarrow as pa
 
 TIME = pa.timestamp("ms", tz="UTC")
 
-#: Bits of the column ``quality``; 0 is a row nothing is known against.
-LATE, CLOCK_SKEW, IMPLAUSIBLE, STUCK, CHATTER, SUBSTITUTED = (1 << bit for bit in range(6))
-QUALITY_NAMES = {
-    LATE: "late",
-    CLOCK_SKEW: "clock skew",
-    IMPLAUSIBLE: "implausible",
-    STUCK: "stuck",
-    CHATTER: "chatter",
-    SUBSTITUTED: "substituted",
-}
-
 
 @dataclass(frozen=True)
 class Column:
