@@ -1,6 +1,6 @@
 """`topis synth`: a made-up day of a city's feeds, with the truth and the planted faults beside it.
 
-Files are written hour by hour and district by district, so memory stays bounded whatever the
+Files are written arterial by arterial and hour by hour, so memory stays bounded whatever the
 scale; the cost is that of the rows. Scale 1 is the whole city of `synth_traffic`, of which
 0.001 is a few streets.
 """
@@ -31,7 +31,7 @@ from topis.ingest.synth_traffic import (
 from topis.model.schemas import FEEDS
 
 HOUR_S, PERIOD_S = 3600.0, 30.0
-#: Every so many signals has cameras; every stop line has loops.
+#: Every so many signals has cameras (3,200 of 12,800 in Seoul); every stop line has loops.
 CAMERA_EVERY = 4
 FAULTS = ("silent", "stuck on", "chatter", "over-count")
 #: A loop that is stuck reports this often that it is covered (s).

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from topis._core.fifo_signal import pass_signal
 
-#: Seoul: signalised intersections, counting stations of three lanes, cameras, buses and taxis.
-SIGNALS, STATIONS, CAMERAS, PROBES = 12_800, 8_500, 3_200, 79_400
+#: Signalised intersections of Seoul.
+SIGNALS = 12_800
 DISTRICTS = 25
 SIGNALS_PER_ARTERIAL, LANES = 10, 2
 #: Share of a working day's traffic in each hour: two peaks, a long afternoon, a quiet night.
