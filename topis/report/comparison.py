@@ -32,7 +32,7 @@ class Column:
 COLUMNS = (
     Column("delay_s", "delay", "s/veh", 1),
     Column("delay_p95_s", "delay, 95th pct", "s", 1),
-    Column("worst_approach_s", "worst approach", "s/veh", 1),
+    Column("worst_approach_s", "worst last link", "s/veh", 1),
     Column("network_time_s", "network time", "s/veh", 1),
     Column("stops", "stops", "1/veh", 2),
     Column("waiting_max_s", "longest wait", "s", 0),

@@ -340,8 +340,9 @@ def _definitions(runs: Sequence[Measures]) -> list[str]:
             "Delay is the time a vehicle loses against driving freely, plus the time it waits to "
             "enter the network. Network time is from the intended departure to arrival, or to "
             "the end of the run. The longest wait is the longest any one vehicle stood still in "
-            "total. The worst approach is the signalised one on which vehicles lost most on "
-            f"average, of those that {FEWEST_VEH} or more used."
+            "total. The worst last link is the one before a signal on which vehicles lost most "
+            f"on average, of those that {FEWEST_VEH} or more used; what a queue that reaches "
+            "further back loses on the links before is not in it."
         ),
         (
             "Both are means over every demanded vehicle: never inserted and unfinished vehicles "

@@ -264,7 +264,10 @@ def _queue(links: Mapping[str, FloatArray]) -> tuple[FloatArray, FloatArray]:
 
 
 def _worst_approach(links: Mapping[str, npt.NDArray[Any]]) -> float:
-    """Largest mean time lost (s/veh) on any approach that enough vehicles used; NaN if none."""
+    """Largest mean time lost (s/veh) on any last link before a signal; NaN if too few used each.
+
+    A queue that reaches back over a short link loses time on the links before as well.
+    """
     inside = links["junction"] >= 0
     names, where = np.unique(links["link"][inside], return_inverse=True)
     lost_s = np.bincount(where, links["time_loss_s"][inside], minlength=len(names))
