@@ -50,6 +50,13 @@ LAYOUTS = {
     for layout in (
         SensingLayout("city", camera_junction_share=0.7, probe_share=0.1),
         SensingLayout("loops"),
+        SensingLayout(
+            "seoul",
+            camera_junction_share=0.25,
+            loop_approach_share=0.22,
+            probe_share=0.1,
+            probe_period_s=1.0,
+        ),
         SensingLayout("sparse", loop_approach_share=0.5, dead_share=0.1, probe_share=0.1),
         SensingLayout(
             "ideal",

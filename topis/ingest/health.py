@@ -1,5 +1,7 @@
 """Which loops tell nonsense, from their own rows: silent, stuck on, chattering, counting double.
 
+And whose clocks are off, as was found when their rows came in.
+
 In bins of five minutes, after the tests of Payne et al. (1976) and Chen et al. (2003, Transp. Res.
 Rec. 1855): nothing for too long, covered for too long without counting, events shorter than any
 vehicle, more vehicles than a lane can carry.
@@ -7,23 +9,28 @@ vehicle, more vehicles than a lane can carry.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from topis.ingest.archive import partitions
+from topis.ingest.archive import MS_PER_HOUR, known_sources, open_partition, partitions
 
 BIN_S = 300
+_BINS_PER_HOUR = 3600 // BIN_S
 #: No vehicle covers a loop for less: a motorcycle at 100 km/h takes 130 ms over 2 m.
 SHORTEST_ON_MS = 60
 CHATTER_SHARE, CHATTER_EVENTS = 0.3, 10
 #: Share of a bin covered, with fewer events than this, that no queue causes for long.
 STUCK_SHARE, STUCK_EVENTS = 0.7, 6
+#: In a jam as well, but there every vehicle leaves the loop free for longer before the next one.
+JAM_GAP_MS = 400
+#: Covered for more than there is time: the same vehicles are told again.
+MOST_SHARE = 1.2
 #: A lane carries no more in five minutes (veh/h); a loop that counts this much counts twice.
 CAPACITY_VPH = 2200.0
 #: Silence is a fault when a loop with its flow would be silent so long once in so many years.
@@ -47,15 +54,71 @@ class Fault:
 
 
 @dataclass(frozen=True)
+class ClockOff:
+    """An entity whose clock is off in one source, before the others (+) or behind."""
+
+    file: str
+    feed: str
+    entity: int
+    skew_ms: int
+
+
+def clocks_off(archive: Path) -> list[ClockOff]:
+    """Clocks that are off, by source and entity.
+
+    Raises
+    ------
+    InputError
+        What is written of a source is damaged.
+    """
+    found = []
+    for facts in known_sources(archive).values():
+        by_feed = facts.get("skews")
+        for feed, skews in (by_feed if isinstance(by_feed, dict) else {}).items():
+            found += [ClockOff(str(facts["file"]), feed, int(k), v) for k, v in skews.items()]
+    return sorted(found, key=lambda clock: (clock.file, clock.feed, clock.entity))
+
+
+@dataclass(frozen=True)
 class _Bins:
-    """Per detector and bin: events, time covered, too short ones, too close ones."""
+    """Events, time covered, too short ones and too close ones, where there are any.
+
+    ``number`` int64[bins]: bins since 1970 of the hours that have rows, and no others: one row of
+    a clock that is decades off costs an hour. Cells are sorted by detector: those of the d-th are
+    ``ptr[d]`` to ``ptr[d + 1]``, each with its ``place`` in ``number`` and ``sums[4, cells]``.
+    """
 
     detectors: NDArray[np.int64]
-    begin_ms: int
-    events: NDArray[np.int64]
-    covered_ms: NDArray[np.int64]
-    short: NDArray[np.int64]
-    close: NDArray[np.int64]
+    number: NDArray[np.int64]
+    ptr: NDArray[np.int64]
+    place: NDArray[np.int64]
+    sums: NDArray[np.int64]
+
+    def of(self, row: int) -> NDArray[np.int64]:
+        """All bins of a detector, int64[4, bins]."""
+        cells = slice(self.ptr[row], self.ptr[row + 1])
+        out = np.zeros((4, len(self.number)), dtype=np.int64)
+        out[:, self.place[cells]] = self.sums[:, cells]
+        return out
+
+    def spans(self) -> list[slice]:
+        """Bins that follow one another without a gap."""
+        cuts = np.flatnonzero(np.diff(self.number) > 1) + 1
+        edges = [0, *cuts.tolist(), len(self.number)]
+        return [slice(a, b) for a, b in itertools.pairwise(edges)]
+
+    def typical(self) -> NDArray[np.float64]:
+        """Median of all detectors' events in each bin; most may have none."""
+        events = self.sums[0]
+        order = np.lexsort((events, self.place))
+        ordered = np.append(events[order], 0)
+        first = np.searchsorted(self.place[order], np.arange(len(self.number) + 1))
+        none = len(self.detectors) - np.diff(first)
+        middle = []
+        for rank in ((len(self.detectors) - 1) // 2, len(self.detectors) // 2):
+            at = np.where(rank < none, len(events), first[:-1] + rank - none)
+            middle.append(ordered[at])
+        return np.asarray((middle[0] + middle[1]) / 2)
 
 
 def loop_faults(archive: Path) -> list[Fault]:
@@ -67,37 +130,66 @@ def loop_faults(archive: Path) -> list[Fault]:
         The folder is no archive.
     """
     paths = [path for partition, path in partitions(archive) if partition.feed == "loop_event"]
-    bins = _bins(pq.read_table(p, partitioning=None) for p in paths)
+    bins = _bins(_rows(path) for path in paths)
     if bins is None:
         return []
+    faults = []
+    typical, spans = bins.typical(), bins.spans()
+    for row, detector in enumerate(bins.detectors.tolist()):
+        sums = bins.of(row)
+        flow = sums[0][sums[0] > 0].sum() / max(typical[sums[0] > 0].sum(), 1.0)
+        for span in spans:
+            expected = typical[span] * flow
+            faults += _faults(detector, bins.number[span], sums[:, span], expected)
+    return sorted(faults, key=lambda f: (f.detector, f.begin_ms, f.kind))
+
+
+def _rows(path: Path) -> pa.Table:
+    with open_partition(path) as file:
+        return file.read(columns=["detector", "time", "on_ms"])
+
+
+def _faults(
+    detector: int,
+    number: NDArray[np.int64],
+    sums: NDArray[np.int64],
+    expected: NDArray[np.float64],
+) -> list[Fault]:
+    """Of bins without a gap; ``expected``: events by the loop's own flow."""
+    events, covered_ms, short, close = sums
+    free_ms = BIN_S * 1000 - covered_ms
     kinds = {
-        "stuck on": (bins.covered_ms >= STUCK_SHARE * BIN_S * 1000) & (bins.events <= STUCK_EVENTS),
-        "chatter": (bins.short >= CHATTER_SHARE * bins.events) & (bins.events >= CHATTER_EVENTS),
-        "over-count": ((bins.close >= CLOSE_SHARE * bins.events) & (bins.events >= CHATTER_EVENTS))
-        | (bins.events * 3600 / BIN_S > CAPACITY_VPH),
+        "stuck on": (free_ms <= (1 - STUCK_SHARE) * BIN_S * 1000)
+        & (events <= STUCK_EVENTS)
+        & (free_ms <= JAM_GAP_MS * np.maximum(events, 1)),
+        "chatter": (short >= CHATTER_SHARE * events) & (events >= CHATTER_EVENTS),
+        "over-count": ((close >= CLOSE_SHARE * events) & (events >= CHATTER_EVENTS))
+        | (events * 3600 / BIN_S > CAPACITY_VPH)
+        | (covered_ms > MOST_SHARE * BIN_S * 1000),
     }
     kinds["over-count"] &= ~kinds["chatter"]
-    kinds["silent"] = _silent(bins.events) & ~kinds["stuck on"]
+    kinds["stuck on"] &= ~kinds["over-count"]
+    kinds["silent"] = _silent(events, expected) & ~kinds["stuck on"]
     faults = []
-    for row, detector in enumerate(bins.detectors.tolist()):
-        for kind, found in kinds.items():
-            for first, last in _runs(_bridged(found[row])):
-                if last - first >= LEAST_BINS:
-                    evidence = (
-                        f"{int(bins.events[row, first:last].sum())} events, "
-                        f"{bins.covered_ms[row, first:last].sum() / 1000:.0f} s covered, "
-                        f"{int(bins.short[row, first:last].sum())} shorter than "
-                        f"{SHORTEST_ON_MS} ms, in {(last - first) * BIN_S // 60} min"
-                    )
-                    begin = bins.begin_ms + first * BIN_S * 1000
-                    end = bins.begin_ms + last * BIN_S * 1000
-                    faults.append(Fault(detector, kind, begin, end, evidence))
-    return sorted(faults, key=lambda f: (f.detector, f.begin_ms, f.kind))
+    for kind, found in kinds.items():
+        for first, last in _runs(_bridged(found)):
+            if last - first >= LEAST_BINS:
+                evidence = (
+                    f"{int(events[first:last].sum())} events, "
+                    f"{covered_ms[first:last].sum() / 1000:.0f} s covered, "
+                    f"{int(short[first:last].sum())} shorter than "
+                    f"{SHORTEST_ON_MS} ms, in {(last - first) * BIN_S // 60} min"
+                )
+                begin = int(number[first]) * BIN_S * 1000
+                end = int(number[last - 1] + 1) * BIN_S * 1000
+                faults.append(Fault(detector, kind, begin, end, evidence))
+    return faults
 
 
 def _bins(tables: Iterable[pa.Table]) -> _Bins | None:
     """Hour by hour: only sums are kept."""
     parts: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
+    hours: list[NDArray[np.int64]] = []
     for table in tables:
         detector = table["detector"].to_numpy().astype(np.int64)
         time_ms = table["time"].cast(pa.int64()).to_numpy()
@@ -107,25 +199,35 @@ def _bins(tables: Iterable[pa.Table]) -> _Bins | None:
         near = np.zeros(len(time_ms), dtype=np.int64)
         near[1:] = (np.diff(time_ms) < CLOSEST_S * 1000) & (np.diff(detector) == 0)
         counted = np.ones_like(on_ms)
+        hours.append(np.unique(time_ms // MS_PER_HOUR))
         detector, time_ms, on_ms, near, counted = _spread(detector, time_ms, on_ms, near, counted)
-        keys = np.stack([detector, time_ms // (BIN_S * 1000)])
-        cells, cell = np.unique(keys, axis=1, return_inverse=True)
         values = np.stack([counted, on_ms, (on_ms < SHORTEST_ON_MS) & (counted > 0), near])
-        sums = np.stack(
-            [np.bincount(cell, row, minlength=cells.shape[1]).astype(np.int64) for row in values]
-        )
-        parts.append((cells[0], cells[1], sums))
-    if not parts:
+        parts.append(_summed(detector, time_ms // (BIN_S * 1000), values))
+    if not parts or not sum(len(part[0]) for part in parts):
         return None
-    detector = np.concatenate([part[0] for part in parts])
-    number = np.concatenate([part[1] for part in parts])
-    sums = np.concatenate([part[2] for part in parts], axis=1)
-    names, row = np.unique(detector, return_inverse=True)
-    first = int(number.min())
-    grid = np.zeros((4, len(names), int(number.max()) - first + 1), dtype=np.int64)
-    for k in range(4):
-        np.add.at(grid[k], (row, number - first), sums[k])
-    return _Bins(names, first * BIN_S * 1000, *grid)
+    # A long event goes on in the next hour's part.
+    detector, number, sums = _summed(
+        *(np.concatenate([part[k] for part in parts], axis=-1) for k in range(3))
+    )
+    names, first = np.unique(detector, return_index=True)
+    of_hours = np.unique(np.concatenate(hours))[:, None] * _BINS_PER_HOUR
+    known = np.union1d(number, of_hours + np.arange(_BINS_PER_HOUR))
+    known = known[(known >= number.min()) & (known <= number.max())]
+    ptr = np.append(first, len(detector))
+    return _Bins(names, known, ptr, np.searchsorted(known, number), sums)
+
+
+def _summed(
+    detector: NDArray[np.int64], number: NDArray[np.int64], values: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Sums by detector and bin, in that order."""
+    order = np.lexsort((number, detector))
+    detector, number = detector[order], number[order]
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = (np.diff(detector) != 0) | (np.diff(number) != 0)
+    first = np.flatnonzero(new)
+    sums = np.add.reduceat(values[:, order].astype(np.int64), first, axis=1)
+    return detector[first], number[first], sums
 
 
 def _spread(
@@ -146,21 +248,17 @@ def _spread(
     return detector[which], begin, end - begin, near[which] * first, counted[which] * first
 
 
-def _silent(events: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _silent(events: NDArray[np.int64], expected: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Bins in runs of zeros that are too long for the loop's own flow around them.
 
     Vehicles come at random (Poisson): none for a time t at flow q has the chance exp(-q t).
     Flow at the time is that of all loops, scaled to this one's share of it.
     """
-    out = np.zeros(events.shape, dtype=bool)
-    typical = np.median(events, axis=0)
-    for row, counts in enumerate(events):
-        alive = counts > 0
-        expected = typical * (counts[alive].sum() / max(typical[alive].sum(), 1.0))
-        for first, last in _runs(~alive):
-            # Platoons come together: a third of the vehicles are independent of each other.
-            if expected[first:last].sum() / 3.0 > -np.log(SILENCE_CHANCE):
-                out[row, first:last] = True
+    out = np.zeros(len(events), dtype=bool)
+    for first, last in _runs(events == 0):
+        # Platoons come together: a third of the vehicles are independent of each other.
+        if expected[first:last].sum() / 3.0 > -np.log(SILENCE_CHANCE):
+            out[first:last] = True
     return out
 
 

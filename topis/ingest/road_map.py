@@ -57,6 +57,13 @@ class Projection:
         x, y = self._exact.transform(lon, lat)
         return np.asarray(x) + self.offset_m[0], np.asarray(y) + self.offset_m[1]
 
+    def inverse(self, x_m: NDArray[Any], y_m: NDArray[Any]) -> tuple[F8, F8]:
+        """Longitude and latitude (deg) of places on the map."""
+        lon, lat = self._exact.transform(
+            x_m - self.offset_m[0], y_m - self.offset_m[1], direction="INVERSE"
+        )
+        return np.asarray(lon), np.asarray(lat)
+
     def _fit(self) -> None:
         nodes = np.cos((np.arange(16) + 0.5) * np.pi / 16)
         u, v = (axis.ravel() for axis in np.meshgrid(nodes, nodes))

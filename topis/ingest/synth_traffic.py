@@ -1,130 +1,377 @@
-"""Made-up traffic for `topis synth`: arterials of signals, and when every vehicle passed each.
+"""Made-up traffic for `topis synth`: every vehicle's way through the streets of a network.
 
-A city is as many arterials as its scale asks for, each a row of signals in one direction. Flows
-follow the hours of a working day. Vehicles pass each stop line first in, first out, at green, a
-saturation headway apart; most go on to the next signal, others turn off, and side streets send in
-as many as the flow there asks for. What sensors of all feeds tell is read off the same passages, so
-they agree with one another and with the truth.
+Vehicles come in at the edges of the network, by the hours of a working day, turn as the network's
+prior shares say, and queue at the signals of the shipped programs (`topis._core.street_queues`).
+What sensors of all feeds tell is read off the same passages, so they agree with one another and
+with the truth.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from topis._core.fifo_signal import pass_signal
+from topis._core.street_queues import StreetQueues
+from topis.errors import InputError
+from topis.model.lamp import PERMISSIVE, PRIORITY, is_green
+from topis.model.network import NOT_MOTOR, Network
+from topis.units import BASE_SAT_FLOW_VPS, JAM_SPACING_M, MS_PER_S, S_PER_H
 
-#: Signalised intersections of Seoul.
-SIGNALS = 12_800
-DISTRICTS = 25
-SIGNALS_PER_ARTERIAL, LANES = 10, 2
 #: Share of a working day's traffic in each hour: two peaks, a long afternoon, a quiet night.
 HOURLY = np.array(
     [1.6, 1.0, 0.7, 0.6, 0.9, 1.8, 3.8, 5.6, 6.2, 5.4, 4.9, 4.8,
      4.8, 4.9, 5.1, 5.4, 5.8, 6.3, 6.6, 5.8, 5.0, 4.5, 3.9, 2.8]
 )  # fmt: skip
-LANE_DAILY_VEH = 7_000
-FREE_MPS, QUEUE_MPS, JAM_M = 13.9, 8.0, 7.5
-HEADWAY_S, STARTUP_S = 1.9, 2.0
-THROUGH_SHARE = 0.8
-DAY_S = 86_400.0
+#: In the busiest hour one approach lane in ten is asked for more than this share of what its
+#: green carries.
+PEAK_SATURATION, PEAK_QUANTILE = 0.8, 0.9
+#: No approach lane is asked for more than this share: its queue would fill the streets.
+MOST_SATURATION = 1.3
+#: Share of a permissive green that finds a gap, as far as the demand is set by it.
+PERMISSIVE_USE = 0.35
+#: A source lane brings no more than this, however much green there is (veh/h).
+MOST_SOURCE_VPH = 700.0
+#: Who is held up for no longer has not stood.
+STOOD_S = 0.5
+#: How fast queues move up.
+QUEUE_MPS = 8.0
+STARTUP_S, CROSSING_S, GAP_S = 1.5, 2.0, 4.0
+#: First of a lane for so long (a cycle), a driver turns off where the road ahead is full.
+PATIENCE_S = 120.0
+#: The slowest driver needs so much longer on a free road than the fastest.
+SLOWEST = 0.15
+#: A lane that lets vehicles go this much at once writes no more passages a second.
+_MOST_PER_LANE_S = 0.6
+_STEP_S = 60
+_DAY_S = 86_400
 
 
 @dataclass(frozen=True)
-class Lane:
-    """One lane up to one signal, and every vehicle that passed it, in order.
+class Passages:
+    """What left lanes in a time: arrays [passages], in order of departure.
 
-    ``arrive_s``: when it would have passed the stop line unhindered, ``depart_s`` when it did
-    (seconds of the day), ``vehicle`` numbers, ``queue_m``: how far before the line it stood
-    (0: it did not stand).
+    ``lane``; ``conn`` it went on by (-1: out of the network); ``vehicle``; ``enter_s``, when it
+    came onto the lane; ``arrive_s`` when it would have passed its end unhindered, ``depart_s``
+    when it did (seconds of the day); ``queue_m``: how far before the end it stood (0: it did not
+    stand); ``free_mps``: how fast it drove where nothing stood in its way.
     """
 
-    arterial: int
-    signal: int
-    lane: int
-    length_m: float
+    lane: NDArray[np.int32]
+    conn: NDArray[np.int32]
+    vehicle: NDArray[np.int64]
+    enter_s: NDArray[np.float64]
     arrive_s: NDArray[np.float64]
     depart_s: NDArray[np.float64]
-    vehicle: NDArray[np.int64]
     queue_m: NDArray[np.float64]
+    free_mps: NDArray[np.float64]
 
-    def passing_s(self, before_m: float) -> NDArray[np.float64]:
-        """When each vehicle passed a point that far before the stop line."""
-        freely = self.arrive_s - before_m / FREE_MPS
-        from_queue = self.depart_s - before_m / QUEUE_MPS
-        return np.asarray(np.where(self.queue_m > before_m, from_queue, freely))
+    def __len__(self) -> int:
+        return len(self.lane)
+
+    def take(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> Passages:
+        """Some of them."""
+        return Passages(*(values[which] for values in vars(self).values()))
+
+    def stands_s(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(from, until) when each stood; equal where it did not."""
+        from_s = self.arrive_s - self.queue_m / self.free_mps
+        until_s = self.depart_s - self.queue_m / QUEUE_MPS
+        return from_s, np.where(self.queue_m > 0.0, np.maximum(until_s, from_s), from_s)
+
+
+class Traffic:
+    """A day's traffic on a network, the same for the same seed, made as it is asked for.
+
+    Raises
+    ------
+    InputError
+        Nothing leads into the network.
+    """
+
+    def __init__(self, network: Network, seed: int, load: float = 1.0) -> None:
+        self.network = network
+        self.seed = seed
+        link_of_conn = network.lane_link[network.conn_from_lane]
+        self._source_lanes, self._source_vph = source_flows(network, load)
+        if not len(self._source_lanes):
+            raise InputError("nothing leads into this network; name one with open ends")
+        self._born = 0
+        self._waiting = _Entries.none()
+        lanes, links, conns = network.lanes, network.links, len(network.conn_to_lane)
+        storage = _storage_veh(network)
+        # Whoever is under way stands or drives somewhere.
+        places = int(storage.sum())
+        first_conn = network.lane_conn_ptr[network.link_lane_ptr].astype(np.int32)
+        speed_mps = np.maximum(network.link_speed_mps[network.lane_link], 1.0)
+        ptr, offset_s, code = green_table(network)
+        self.entered, self.arrived, self.gone = (np.zeros(lanes, np.int32) for _ in range(3))
+        #: Of whoever is under way, by place; `unused` places first as many as are free.
+        self._unused = np.arange(places, dtype=np.int32)
+        self._conn, self._ahead = np.zeros(places, np.int32), np.zeros(places, np.int32)
+        self._enter_s, self._arrive_s = np.zeros(places), np.zeros(places)
+        self._queues = StreetQueues(
+            link_conn_ptr=first_conn,
+            lane_conn_ptr=network.lane_conn_ptr,
+            link_storage=storage,
+            lane_link=network.lane_link,
+            conn_from_lane=network.conn_from_lane,
+            conn_to_lane=network.conn_to_lane,
+            conn_group=network.conn_group,
+            conn_move=network.conn_move,
+            conn_below=_cumulated(conn_chances(network), link_of_conn, first_conn),
+            lane_free_s=(network.lane_length_m / speed_mps).astype(np.float64),
+            yield_ptr=network.conn_yield_ptr,
+            yield_idx=network.conn_yield_idx,
+            code_ptr=ptr,
+            offset_s=offset_s,
+            code=code,
+            head=np.full(lanes, -1, np.int32),
+            tail=np.full(lanes, -1, np.int32),
+            coming=np.full(lanes, -1, np.int32),
+            entered=self.entered,
+            arrived=self.arrived,
+            gone=self.gone,
+            link_count=np.zeros(links, np.int32),
+            free_s=np.full(lanes, -1e9),
+            last_enter_s=np.full(lanes, -1e9),
+            last_arrive_s=np.full(lanes, -1e9),
+            last_leave_s=np.full(lanes, -1e9),
+            conn_last_s=np.full(conns, -1e9),
+            behind=np.zeros(places, np.int32),
+            conn=self._conn,
+            ahead=self._ahead,
+            sequence=np.zeros(places, np.int32),
+            unused=self._unused,
+            number=np.zeros(places, np.int64),
+            hops=np.zeros(places, np.int64),
+            enter_s=self._enter_s,
+            arrive_s=self._arrive_s,
+            headway_s=1.0 / BASE_SAT_FLOW_VPS,
+            startup_s=STARTUP_S,
+            crossing_s=CROSSING_S,
+            gap_s=GAP_S,
+            patience_s=PATIENCE_S,
+            slowest=SLOWEST,
+        )
+        room = round(_MOST_PER_LANE_S * _STEP_S * lanes) + 1000
+        self._out: dict[str, NDArray[Any]] = {
+            "lane": np.zeros(room, np.int32), "conn": np.zeros(room, np.int32),
+            "ahead": np.zeros(room, np.int32), "number": np.zeros(room, np.int64),
+            "enter_s": np.zeros(room), "arrive_s": np.zeros(room), "depart_s": np.zeros(room),
+        }  # fmt: skip
+
+    def drive(self, begin_s: int, end_s: int) -> Iterator[tuple[int, Passages]]:
+        """Go on from ``begin_s`` to ``end_s``, both whole minutes; (end, passages) a minute."""
+        for now_s in range(begin_s, end_s, _STEP_S):
+            entries = self._entries(now_s)
+            first = np.searchsorted(entries.lane, self._source_lanes)
+            ptr = np.append(first, len(entries.lane)).astype(np.int32)
+            come_in = ptr[:-1].copy()
+            made = self._queues.run(
+                now_s, _STEP_S, ptr, come_in, entries.lane, entries.at_s, entries.number,
+                **{f"out_{name}": values for name, values in self._out.items()},
+            )  # fmt: skip
+            outside = np.arange(len(entries.lane)) >= np.repeat(come_in, np.diff(ptr))
+            # Who finds no room for long goes elsewhere: queues outside would have no end.
+            outside &= entries.at_s > now_s + _STEP_S - PATIENCE_S
+            self._waiting = entries.take(outside)
+            out = {name: values[:made].copy() for name, values in self._out.items()}
+            order = np.lexsort((out["number"], out["depart_s"]))
+            yield now_s + _STEP_S, self._passages(**out).take(order)
+
+    def standing(self, now_s: float) -> Passages:
+        """Who is still in a queue, as if it left now."""
+        under_way = np.ones(len(self._unused), dtype=bool)
+        under_way[self._unused[: self._queues.free_places]] = False
+        # Nobody stands before the way out of the network.
+        stands = under_way & (self._conn >= 0) & (self._arrive_s < now_s - STOOD_S)
+        lane = self.network.conn_from_lane[self._conn[stands]]
+        return self._passages(
+            lane,
+            self._conn[stands],
+            self._ahead[stands],
+            np.full(len(lane), -1, np.int64),
+            self._enter_s[stands],
+            self._arrive_s[stands],
+            np.full(len(lane), now_s),
+        )
+
+    def _passages(
+        self,
+        lane: NDArray[np.int32],
+        conn: NDArray[np.int32],
+        ahead: NDArray[np.int32],
+        number: NDArray[np.int64],
+        enter_s: NDArray[np.float64],
+        arrive_s: NDArray[np.float64],
+        depart_s: NDArray[np.float64],
+    ) -> Passages:
+        # Who waits at the line is the first of the queue: it stands a metre before it.
+        queue_m = np.where(depart_s > arrive_s + STOOD_S, JAM_SPACING_M * ahead + 1.0, 0.0)
+        length_m = self.network.lane_length_m[lane].astype(np.float64)
+        return Passages(
+            lane, conn, number, enter_s, arrive_s, depart_s, np.minimum(queue_m, length_m),
+            length_m / np.maximum(arrive_s - enter_s, 0.1),
+        )  # fmt: skip
+
+    def _entries(self, begin_s: int) -> _Entries:
+        """Who comes in from outside in a minute, and who found no room before."""
+        # Warming up may begin the day before; seeds are not negative.
+        rng = np.random.default_rng([self.seed, 2, (begin_s + _DAY_S) // _STEP_S])
+        hour = HOURLY[int(begin_s // S_PER_H) % 24] / HOURLY.max()
+        counts = rng.poisson(self._source_vph * hour * _STEP_S / S_PER_H)
+        lane = np.repeat(self._source_lanes, counts)
+        number = self._born + np.arange(len(lane), dtype=np.int64)
+        self._born += len(lane)
+        fresh = _Entries(lane, begin_s + _STEP_S * rng.random(len(lane)), number)
+        both = _Entries(
+            *(
+                np.concatenate(pair)
+                for pair in zip(vars(self._waiting).values(), vars(fresh).values(), strict=True)
+            )
+        )
+        return both.take(np.lexsort((both.at_s, both.lane)))
 
 
 @dataclass(frozen=True)
-class Signal:
-    """Fixed time: green begins at ``green_from_s`` and every ``cycle_s`` after."""
+class _Entries:
+    """Who comes in from outside, by lane, then time: arrays [entries]."""
 
-    cycle_s: float
-    green_s: float
-    green_from_s: float
-    length_m: float
+    lane: NDArray[np.int32]
+    at_s: NDArray[np.float64]
+    number: NDArray[np.int64]
 
+    @classmethod
+    def none(cls) -> _Entries:
+        return cls(np.zeros(0, np.int32), np.zeros(0), np.zeros(0, np.int64))
 
-def arterials(scale: float) -> int:
-    """How many a city of that scale has, at least two."""
-    return max(2, round(SIGNALS * scale / SIGNALS_PER_ARTERIAL))
-
-
-def signals_of(seed: int, arterial: int) -> list[Signal]:
-    """The signals of an arterial: one cycle, a green wave at 45 km/h that is not perfect."""
-    rng = np.random.default_rng([seed, arterial, 1])
-    cycle_s = float(rng.choice([120, 130, 140, 150, 160]))
-    found, at_s = [], float(rng.uniform(0, cycle_s))
-    for _ in range(SIGNALS_PER_ARTERIAL):
-        length_m = float(rng.uniform(180, 450))
-        at_s += length_m / 12.5 + float(rng.normal(0, 8))
-        found.append(Signal(cycle_s, cycle_s * float(rng.uniform(0.42, 0.6)), at_s, length_m))
-    return found
+    def take(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> _Entries:
+        return _Entries(self.lane[which], self.at_s[which], self.number[which])
 
 
-def drive(seed: int, arterial: int) -> Iterator[Lane]:
-    """A day on one arterial, lane by lane downstream; the same for the same seed."""
-    rng = np.random.default_rng([seed, arterial, 2])
-    share = HOURLY / HOURLY.sum()
-    load = float(rng.uniform(0.6, 1.15))
-    come: list[tuple[NDArray[np.float64], NDArray[np.int64]]] = [
-        (np.zeros(0), np.zeros(0, dtype=np.int64)) for _ in range(LANES)
-    ]
-    born = 0
-    signals = signals_of(seed, arterial)
-    for number, signal in enumerate(signals):
-        # It is the next link that is driven after this stop line.
-        next_m = signals[min(number + 1, len(signals) - 1)].length_m
-        on: list[tuple[NDArray[np.float64], NDArray[np.int64]]] = []
-        for lane in range(LANES):
-            through_s, through = come[lane]
-            # Side streets make up for those who turned off.
-            wanted = LANE_DAILY_VEH * load * (1.0 if number == 0 else 1.0 - THROUGH_SHARE)
-            counts = rng.poisson(wanted * share)
-            hours = np.repeat(np.arange(24), counts)
-            fresh_s = (hours + rng.random(len(hours))) * 3600.0
-            fresh = born + np.arange(len(fresh_s), dtype=np.int64)
-            born += len(fresh_s)
-            arrive_s = np.concatenate([through_s, fresh_s])
-            order = np.argsort(arrive_s, kind="stable")
-            arrive_s = arrive_s[order]
-            vehicle = np.concatenate([through, fresh])[order]
-            depart_s = np.empty_like(arrive_s)
-            pass_signal(
-                arrive_s, signal.green_from_s, signal.green_s, signal.cycle_s,
-                HEADWAY_S, STARTUP_S, depart_s,
-            )  # fmt: skip
-            ahead = np.arange(len(arrive_s)) - np.searchsorted(depart_s, arrive_s, side="right")
-            stood = depart_s > arrive_s + 0.5
-            queue_m = np.where(stood, JAM_M * np.maximum(ahead, 0) + 1.0, 0.0)
-            yield Lane(
-                arterial, number, lane, signal.length_m, arrive_s, depart_s, vehicle, queue_m
-            )
-            goes_on = rng.random(len(vehicle)) < THROUGH_SHARE
-            slower = 1.0 + rng.gamma(2.0, 0.03, int(goes_on.sum()))
-            travel_s = next_m / FREE_MPS * slower
-            on.append((depart_s[goes_on] + travel_s, vehicle[goes_on]))
-        come = on
+def conn_chances(network: Network) -> NDArray[np.float64]:
+    """Chance that who comes onto a link leaves it by each connection, float64[connections]."""
+    share = network.conn_share.astype(np.float64)
+    share = np.where(network.lane_use[network.conn_to_lane] == NOT_MOTOR, 0.0, share)
+    share = np.where(network.lane_use[network.conn_from_lane] == NOT_MOTOR, 0.0, share)
+    link = network.lane_link[network.conn_from_lane]
+    total = np.bincount(link, share, minlength=network.links)
+    return np.asarray(share / np.where(total > 0, total, 1.0)[link])
+
+
+def source_flows(network: Network, load: float) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Lanes at which traffic comes in, and how much in the busiest hour (veh/h).
+
+    As much as leaves the busier approaches just unsaturated, in proportion to lanes.
+    """
+    into = np.bincount(network.move_to_link, minlength=network.links)
+    motor = network.lane_use != NOT_MOTOR
+    out = np.diff(network.lane_conn_ptr) > 0
+    lanes = np.flatnonzero(motor & out & (into[network.lane_link] == 0)).astype(np.int32)
+    source = np.bincount(network.lane_link[lanes], minlength=network.links).astype(np.float64)
+    chance = conn_chances(network)
+    from_link = network.lane_link[network.conn_from_lane]
+    to_link = network.lane_link[network.conn_to_lane]
+    flow = source.copy()
+    for _ in range(2000):
+        onward = source + np.bincount(to_link, flow[from_link] * chance, minlength=network.links)
+        done = np.abs(onward - flow).max(initial=0.0) < 1e-6 * max(flow.max(initial=0.0), 1e-9)
+        flow = onward
+        if done:
+            break
+    on_lane = np.bincount(network.conn_from_lane, flow[from_link] * chance, minlength=network.lanes)
+    green = np.bincount(
+        network.conn_from_lane,
+        flow[from_link] * chance * _green_share(network),
+        minlength=network.lanes,
+    )
+    approach = network.approach_lanes[on_lane[network.approach_lanes] > 0]
+    carried = BASE_SAT_FLOW_VPS * S_PER_H * green[approach] / on_lane[approach]
+    busy = on_lane[approach] / np.maximum(carried, 1e-9)
+    most_vph = MOST_SOURCE_VPH
+    if len(busy):
+        usual_vph = PEAK_SATURATION / float(np.quantile(busy, PEAK_QUANTILE))
+        most_vph = min(most_vph, usual_vph, MOST_SATURATION / float(busy.max()))
+    return lanes, np.full(len(lanes), load * most_vph)
+
+
+def _green_share(network: Network) -> NDArray[np.float64]:
+    """Share of time each connection can use, float64[connections]; permissive green partly."""
+    ptr, _, code = green_table(network)
+    use = np.where(code == PRIORITY, 1.0, np.where(code == PERMISSIVE, PERMISSIVE_USE, 0.0))
+    total = np.concatenate(([0.0], np.cumsum(use)))
+    of_group = (total[ptr[1:]] - total[ptr[:-1]]) / np.maximum(np.diff(ptr), 1)
+    share = np.append(of_group, 1.0)[network.conn_group]
+    return np.asarray(np.maximum(share, 0.02))
+
+
+def green_table(
+    network: Network,
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8]]:
+    """What each group shows in each second of its active program: (ptr, offset (s), lamp code).
+
+    Greens end as late as the intergreen to what starts next allows, as under the guard.
+    """
+    ptr, offsets, codes = [0], [], []
+    for junction in range(network.junctions):
+        low, high = network.junction_group_ptr[junction : junction + 2]
+        program = int(network.junction_program[junction])
+        cycle_s = max(1, round(float(network.program_cycle_ms[program]) / MS_PER_S))
+        table = _junction_cycle(network, junction, program, cycle_s)
+        codes.append(table.ravel())
+        ptr += [ptr[-1] + cycle_s * (k + 1) for k in range(high - low)]
+        offset_s = round(float(network.program_offset_ms[program]) / MS_PER_S)
+        offsets += [offset_s] * (high - low)
+    return (
+        np.array(ptr, np.int32),
+        np.array(offsets, np.int32),
+        np.concatenate([np.zeros(0, np.uint8), *codes]),
+    )
+
+
+def _junction_cycle(
+    network: Network, junction: int, program: int, cycle_s: int
+) -> NDArray[np.uint8]:
+    """Lamp codes uint8[groups, seconds]: red, or green as the stage has it."""
+    low, high = network.junction_group_ptr[junction : junction + 2]
+    steps = slice(*network.program_stage_ptr[program : program + 2])
+    stages = network.program_stage[steps].tolist()
+    start_s = np.rint(network.program_start_ms[steps] / MS_PER_S).astype(np.int64)
+    table = np.zeros((high - low, cycle_s), dtype=np.uint8)
+    for k, stage in enumerate(stages):
+        code = network.stage_codes(stage)
+        following = network.stage_codes(stages[(k + 1) % len(stages)])
+        length_s = int((start_s[(k + 1) % len(stages)] - start_s[k]) % cycle_s) or cycle_s
+        starts = is_green(following) & ~is_green(code)
+        for g in np.flatnonzero(is_green(code)).tolist():
+            green_s = length_s
+            if not is_green(following)[g]:
+                green_s -= _intergreen_s(network, low + g, low + np.flatnonzero(starts))
+            table[g, (start_s[k] + np.arange(max(green_s, 0))) % cycle_s] = code[g]
+    return table
+
+
+def _intergreen_s(network: Network, group: int, starting: NDArray[np.intp]) -> int:
+    pairs = slice(*network.conflict_ptr[group : group + 2])
+    against = np.isin(network.conflict_idx[pairs], starting)
+    clear_ms = network.conflict_intergreen_ms[pairs][against].max(
+        initial=int(network.group_yellow_ms[group])
+    )
+    return int(np.ceil(clear_ms / MS_PER_S))
+
+
+def _storage_veh(network: Network) -> NDArray[np.int32]:
+    room = np.where(network.lane_use != NOT_MOTOR, network.lane_length_m / JAM_SPACING_M, 0.0)
+    storage = np.bincount(network.lane_link, np.maximum(room, 1.0), minlength=network.links)
+    return np.maximum(storage, 1).astype(np.int32)
+
+
+def _cumulated(
+    chance: NDArray[np.float64], link: NDArray[np.int32], first: NDArray[np.int32]
+) -> NDArray[np.float64]:
+    total = np.concatenate(([0.0], np.cumsum(chance)))
+    return np.asarray(total[1:] - total[first[link]])

@@ -1,0 +1,72 @@
+import numpy as np
+from numpy.typing import NDArray
+
+I4 = NDArray[np.int32]
+I8 = NDArray[np.int64]
+F8 = NDArray[np.float64]
+
+class StreetQueues:
+    free_places: int
+    def __init__(
+        self,
+        *,
+        link_conn_ptr: I4,
+        lane_conn_ptr: I4,
+        link_storage: I4,
+        lane_link: I4,
+        conn_from_lane: I4,
+        conn_to_lane: I4,
+        conn_group: I4,
+        conn_move: I4,
+        conn_below: F8,
+        lane_free_s: F8,
+        yield_ptr: I4,
+        yield_idx: I4,
+        code_ptr: I4,
+        offset_s: I4,
+        code: NDArray[np.uint8],
+        head: I4,
+        tail: I4,
+        coming: I4,
+        entered: I4,
+        arrived: I4,
+        gone: I4,
+        link_count: I4,
+        free_s: F8,
+        last_enter_s: F8,
+        last_arrive_s: F8,
+        last_leave_s: F8,
+        conn_last_s: F8,
+        behind: I4,
+        conn: I4,
+        ahead: I4,
+        sequence: I4,
+        unused: I4,
+        number: I8,
+        hops: I8,
+        enter_s: F8,
+        arrive_s: F8,
+        headway_s: float,
+        startup_s: float,
+        crossing_s: float,
+        gap_s: float,
+        patience_s: float,
+        slowest: float,
+    ) -> None: ...
+    def run(
+        self,
+        begin_s: int,
+        seconds: int,
+        entry_ptr: I4,
+        entry_next: I4,
+        entry_lane: I4,
+        entry_s: F8,
+        entry_number: I8,
+        out_lane: I4,
+        out_conn: I4,
+        out_ahead: I4,
+        out_number: I8,
+        out_enter_s: F8,
+        out_arrive_s: F8,
+        out_depart_s: F8,
+    ) -> int: ...
