@@ -12,6 +12,7 @@ from tests.test_adapter_gtfs import add, feed_message
 from tests.test_adapter_spat import GREEN, spat
 from tests.test_adapter_sumo import LOOPS, fcd
 from tests.test_adapter_tables import SPEED_HEADER, VOLUME_HEADER, as_csv, speeds, volumes, workbook
+from tests.test_adapter_timetable import TABLES, TUESDAY, zipped
 from tests.test_adapter_utdf import UTDF
 from topis.ingest.adapters.registry import adapter_for, adapters
 
@@ -37,6 +38,8 @@ def every_fixture() -> list[tuple[str, str | bytes, str]]:
         ("s.json", json.dumps([spat(**GREEN)]), "spat"),
         ("s2.json", json.dumps({"items": [spat(**GREEN)]}), "spat"),
         ("p_20261117.csv", UTDF, "utdf"),
+        (TUESDAY, zipped(TABLES), "gtfs"),
+        ("other.zip", zipped({"stops": TABLES["stops"]}), ""),
         ("other.csv", "a,b\n1,2\n", ""),
         ("other.bin", b"\x00\x01\x02", ""),
         ("other.json", "[]", ""),

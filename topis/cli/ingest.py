@@ -11,6 +11,7 @@ import click
 from topis.cli import EXIT_CODES
 from topis.cli.progress import StageBar
 from topis.errors import InputError
+from topis.ingest.adapters.canonical import is_foreign
 from topis.ingest.adapters.mapping import Mapping
 from topis.ingest.adapters.registry import adapters
 from topis.ingest.pipeline import SourceReport, ingest
@@ -101,7 +102,9 @@ def _files(sources: tuple[Path, ...], mapping: Path | None, form: str | None) ->
             continue
         for path in sorted(source.rglob("*")):
             if path.is_file() and not path.name.startswith("."):
-                claimed = form is not None or any(adapter.claims(path) for adapter in known)
+                claimed = form is not None or (
+                    any(adapter.claims(path) for adapter in known) and not is_foreign(path)
+                )
                 (files if claimed else others).append(path)
     if others:
         names = ", ".join(path.name for path in others[:3])
@@ -119,14 +122,27 @@ def _total(reports: list[SourceReport]) -> SourceReport:
         total.duplicates += report.duplicates
         total.quarantined += report.quarantined
         total.reasons += Counter(report.reasons)
+        total.late += report.late
+        total.unordered += report.unordered
+        total.skewed += report.skewed
+        total.jumps += report.jumps
     return total
 
 
 def _print(report: SourceReport) -> None:
     note = ", was in the archive already" if report.known else ""
+    note += ", what was missing of it is there now" if report.again else ""
     click.echo(
         f"{report.file}: {report.read} rows read, {report.rows} stored, "
         f"{report.duplicates} duplicates, {report.quarantined} in quarantine{note}"
     )
     for reason, count in report.reasons.most_common():
         click.echo(f"  {count:10} x {reason}")
+    for text, count in (
+        ("late, over 60 s after a later row (marked)", report.late),
+        ("out of order by up to 60 s", report.unordered),
+        ("from a clock that is off (marked)", report.skewed),
+        ("jumps of probes (marked)", report.jumps),
+    ):
+        if count:
+            click.echo(f"  {count:10} x {text}")

@@ -22,7 +22,8 @@ def publish_command(archive: Path, date: str, hour: int, into: Path, least_vehic
     """Publish speeds by link and five minutes of an ARCHIVE's probes, as Parquet and JSON.
 
     A cell is told when at least five different vehicles were in it, the first and last 300 m of
-    every trip left out. Speeds are whole km/h, every vehicle has one vote.
+    every trip left out. Speeds are whole km/h, every vehicle has one vote. The archive keeps what
+    was told of an hour: asked for again, it is the same, and never with another k.
 
     \b
     Example:
@@ -32,4 +33,5 @@ def publish_command(archive: Path, date: str, hour: int, into: Path, least_vehic
     click.echo(
         f"{release.path}: {release.cells} cells told, {release.withheld} withheld "
         f"(fewer than {least_vehicles} vehicles)"
+        + (", as they were published before" if release.again else "")
     )

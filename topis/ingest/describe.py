@@ -11,7 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from topis.errors import InputError
-from topis.ingest.archive import known_sources, partitions, staged_sources
+from topis.ingest.archive import (
+    counts_in,
+    known_sources,
+    open_partition,
+    partitions,
+    parts_of,
+    staged_sources,
+)
 from topis.model.schemas import FEEDS
 
 
@@ -37,13 +44,19 @@ class FeedSummary:
 
 @dataclass(frozen=True)
 class Description:
-    """An archive as `describe` found it."""
+    """An archive as `describe` found it.
+
+    ``marks``: rows of all sources that are doubtful, by why; ``damaged``: partitions that cannot
+    be read; ``lost``: by a source's file, folders of partitions that have its rows no more.
+    """
 
     feeds: list[FeedSummary]
     sources: int
     staged: int
     quarantined: Counter[tuple[str, str]]
+    marks: Counter[str]
     damaged: list[str]
+    lost: dict[str, list[str]]
 
 
 def describe(archive: Path) -> Description:
@@ -56,33 +69,49 @@ def describe(archive: Path) -> Description:
     """
     found: dict[str, FeedSummary] = {}
     damaged = []
+    holds: dict[str, set[str]] = {}
     for partition, path in partitions(archive):
         summary = found.setdefault(partition.feed, FeedSummary(partition.feed))
         try:
-            footer = pq.read_metadata(path)
-            column = FEEDS[partition.feed].schema.names.index("time")
-            spans = [
-                footer.row_group(group).column(column).statistics
-                for group in range(footer.num_row_groups)
-            ]
-            first_ms = min(_ms(span.min) for span in spans)
-            last_ms = max(_ms(span.max) for span in spans)
-        except (OSError, pa.ArrowInvalid, KeyError, ValueError, AttributeError) as error:
-            damaged.append(f"{path}: {error}")
+            with open_partition(path) as file:
+                holds[partition.name] = set(counts_in(path, file))
+                first_ms, last_ms = _span(partition.feed, file.metadata)
+                rows = file.metadata.num_rows
+        except (InputError, KeyError, ValueError, AttributeError) as error:
+            damaged.append(str(error) if isinstance(error, InputError) else f"{path}: {error}")
             continue
         summary.partitions += 1
-        summary.rows += footer.num_rows
+        summary.rows += rows
         summary.file_bytes += path.stat().st_size
         summary.first_ms = min(summary.first_ms, first_ms)
         summary.last_ms = max(summary.last_ms, last_ms)
         summary.hours.add(first_ms // 3_600_000)
+    sources = known_sources(archive)
+    marks: Counter[str] = Counter()
+    lost: dict[str, list[str]] = {}
+    for source, facts in sources.items():
+        counts = facts.get("marks")
+        marks.update(counts if isinstance(counts, dict) else {})
+        gone = [p for p in parts_of(facts) if source not in holds.get(p.name, ())]
+        if gone:
+            lost[str(facts["file"])] = [str(partition.folder) for partition in gone]
     return Description(
         [found[name] for name in FEEDS if name in found and found[name].partitions],
-        len(known_sources(archive)),
+        len(sources),
         len(staged_sources(archive)),
         _quarantined(archive),
+        marks,
         damaged,
+        lost,
     )
+
+
+def _span(feed: str, footer: pq.FileMetaData) -> tuple[int, int]:
+    column = FEEDS[feed].schema.names.index("time")
+    spans = [
+        footer.row_group(group).column(column).statistics for group in range(footer.num_row_groups)
+    ]
+    return min(_ms(span.min) for span in spans), max(_ms(span.max) for span in spans)
 
 
 def _ms(moment: object) -> int:
@@ -95,8 +124,9 @@ def _quarantined(archive: Path) -> Counter[tuple[str, str]]:
     for path in sorted((archive / "quarantine").glob("*.parquet")):
         try:
             table = pq.read_table(path, columns=["feed", "reason"])
-        except (OSError, pa.ArrowInvalid) as error:
+            groups = table.group_by(["feed", "reason"]).aggregate([([], "count_all")])
+        except (OSError, pa.ArrowInvalid, KeyError) as error:
             raise InputError.at(path, f"cannot be read ({error})", "restore it") from None
-        for group in table.group_by(["feed", "reason"]).aggregate([([], "count_all")]).to_pylist():
+        for group in groups.to_pylist():
             counts[group["feed"], group["reason"]] += group["count_all"]
     return counts

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from topis.errors import InputError
+from topis.ingest.settled import write_whole
 
 
 class Dimensions:
@@ -57,10 +57,5 @@ class Dimensions:
         """Write the tables, whole or not at all."""
         if not self._changed:
             return
-        draft = self._path.with_suffix(".json.draft")
-        with draft.open("w") as file:
-            json.dump(self._tables, file, ensure_ascii=False, indent=0, sort_keys=True)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._path)
+        write_whole(self._path, self._tables)
         self._changed = False

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from topis.ingest.checks import ROW
 from topis.ingest.dimensions import Dimensions
 from topis.ingest.map_match import MapMatcher, Points
 from topis.ingest.road_map import road_map_of_sumo_net
@@ -15,6 +19,47 @@ from topis.ingest.road_map import road_map_of_sumo_net
 #: Less sure than this a place is not told: another link is about as likely.
 LEAST_CONFIDENCE = 0.5
 _FORGET_ALL = 2**62
+#: Rows of so long are matched at once (ms).
+_AT_ONCE_MS = 60_000
+
+
+class Spool:
+    """Rows of a source on disk, given back in order of time, however they came.
+
+    A vehicle's place depends on those before: matched in the order of the file, the links would
+    depend on how it is cut and shuffled.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer: pa.ipc.RecordBatchFileWriter | None = None
+        self._batches: dict[int, list[int]] = defaultdict(list)
+        self._count = 0
+
+    def add(self, table: pa.Table) -> None:
+        """Keep rows, canonical with `ROW`."""
+        if self._writer is None:
+            self._writer = pa.ipc.new_file(str(self._path), table.schema)
+        minute = table["time"].cast(pa.int64()).to_numpy() // _AT_ONCE_MS
+        for number in np.unique(minute).tolist():
+            rows = table.filter(pa.array(minute == number)).combine_chunks()
+            for batch in rows.to_batches():
+                self._writer.write_batch(batch)
+                self._batches[number].append(self._count)
+                self._count += 1
+
+    def tables(self) -> Iterator[pa.Table]:
+        """All rows, a minute at a time, by vehicle and time; the file is gone then."""
+        if self._writer is None:
+            return
+        self._writer.close()
+        with pa.memory_map(str(self._path)) as source:
+            reader = pa.ipc.open_file(source)
+            for _, batches in sorted(self._batches.items()):
+                table = pa.Table.from_batches([reader.get_batch(k) for k in batches])
+                keys = [("vehicle", "ascending"), ("time", "ascending"), (ROW, "ascending")]
+                yield table.take(pc.sort_indices(table, keys))
+        self._path.unlink()
 
 
 class GpsMatching:

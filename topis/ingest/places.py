@@ -5,11 +5,15 @@ A CSV with the columns ``kind`` (a dimension table), ``name`` and ``district`` (
     kind,name,district
     detectors,A-01-1,23
     links,1220003800,23
+
+The archive keeps what it was told: later calls need not name the table again, and may add names
+that are new, but none that have rows can move.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +22,7 @@ from numpy.typing import NDArray
 
 from topis.errors import InputError
 from topis.ingest.dimensions import Dimensions
+from topis.ingest.settled import write_whole
 from topis.model.schemas import Feed
 
 KINDS = ("cameras", "controllers", "detectors", "links", "sites")
@@ -27,11 +32,46 @@ _MOST = 65_535
 class Places:
     """Districts by name; 0 where none is known."""
 
-    def __init__(self, path: Path | None, dimensions: Dimensions) -> None:
+    def __init__(self, path: Path | None, dimensions: Dimensions, archive: Path) -> None:
+        """What the archive keeps of earlier tables, and what ``path`` adds.
+
+        Raises
+        ------
+        InputError
+            The table cannot be read, or moves what the archive may have rows of.
+        """
         self._dimensions = dimensions
-        self._district: dict[str, dict[str, int]] = {}
+        kept = archive / "places.json"
+        try:
+            self._district: dict[str, dict[str, int]] = (
+                json.loads(kept.read_text()) if kept.exists() else {}
+            )
+        except (OSError, ValueError) as error:
+            raise InputError.at(
+                kept, f"not a table of places ({error})", "restore it from a backup"
+            ) from None
         if path is not None:
-            self._district = _read(path)
+            self._add(path)
+            write_whole(kept, self._district)
+
+    def _add(self, path: Path) -> None:
+        for kind, table in _read(path).items():
+            own = self._district.setdefault(kind, {})
+            stored = set(self._dimensions.names(kind).values())
+            for name, district in table.items():
+                old = own.get(name, 0)
+                if name in stored and old != district:
+                    raise InputError.at(
+                        path,
+                        f"{name!r} of {kind} is stored in district {old} of this archive, and "
+                        f"moves to {district}",
+                        "rows do not move: leave it there, or ingest into a new archive",
+                    )
+                own[name] = district
+
+    def has(self, kind: str) -> bool:
+        """Whether districts of that dimension table are told."""
+        return bool(self._district.get(kind))
 
     def of(self, feed: Feed, table: pa.Table) -> NDArray[np.int64]:
         """District of each row, by what its feed is sorted by; of a probe, by its link."""

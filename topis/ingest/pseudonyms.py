@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from topis.errors import InputError
+from topis.ingest.settled import Settled
 
 _MS_PER_DAY = 86_400_000
 SECRET_BYTES = 32
@@ -25,7 +26,7 @@ SECRET_BYTES = 32
 class Pseudonyms:
     """Hashes with the secret of a file, which is made when it is not there."""
 
-    def __init__(self, secret_file: Path) -> None:
+    def __init__(self, secret_file: Path, settled: Settled) -> None:
         if not secret_file.exists():
             secret_file.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(secret_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -33,6 +34,7 @@ class Pseudonyms:
                 file.write(secrets.token_bytes(SECRET_BYTES))
                 file.flush()
                 os.fsync(file.fileno())
+        self._file, self._settled = secret_file, settled
         self._secret = secret_file.read_bytes()
         if len(self._secret) < SECRET_BYTES:
             raise InputError.at(
@@ -42,7 +44,19 @@ class Pseudonyms:
             )
 
     def of(self, names: pa.Array, time_ms: NDArray[np.generic]) -> NDArray[np.uint64]:
-        """Pseudonyms of vehicles at times (UTC), uint64[n]."""
+        """Pseudonyms of vehicles at times (UTC), uint64[n].
+
+        Raises
+        ------
+        InputError
+            The archive's vehicles were named with another secret.
+        """
+        self._settled.keep(
+            "secret",
+            hashlib.blake2b(b"which secret", key=self._secret[:64], digest_size=8).hexdigest(),
+            f"{self._file}: the archive's vehicles were named with another secret; name that one "
+            "with --secret, or a new archive with --into",
+        )
         out = np.zeros(len(names), dtype=np.uint64)
         day = time_ms.astype(np.int64) // _MS_PER_DAY
         encoded = names.dictionary_encode()

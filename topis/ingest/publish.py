@@ -2,13 +2,16 @@
 
 A cell is one link in one period. It is published when at least k different vehicles were seen in
 it, away from the ends of their trips (k-anonymity; k = 5 is practice, no law names it). Periods
-stand side by side on a fixed grid and never overlap, no hour is published twice, and there are no
-totals beside the cells: subtracting one release from another gives nothing that was not in them.
+stand side by side on a fixed grid and never overlap, and there are no totals beside the cells. An
+hour of an archive is released once: what was told is kept in it, and told again as it was whatever
+has come since, wherever to; never with another k. So subtracting one release from another gives
+nothing that was not in them.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from numpy.typing import NDArray
 from topis.errors import InputError, OutputError
 from topis.ingest.archive import partitions
 from topis.ingest.dimensions import Dimensions
+from topis.model.quality import JUMP, SKEWED
 
 LEAST_VEHICLES = 5
 PERIOD_S = 300
@@ -41,13 +45,22 @@ PUBLISHED_SCHEMA = pa.schema(
 )
 
 
+#: Of the hours before and after, so much tells where trips begin and end (s).
+TRIP_CONTEXT_S = 900
+#: Releases are kept here in the archive, with their k.
+KEPT_IN = "_published"
+_K = b"least_vehicles"
+_MS_PER_H = 3_600_000
+
+
 @dataclass(frozen=True)
 class Release:
-    """What one call published."""
+    """What one call published; ``again``: as it was published before."""
 
     cells: int
     withheld: int
     path: Path
+    again: bool
 
 
 def publish(
@@ -55,59 +68,150 @@ def publish(
 ) -> Release:
     """Publish an hour of matched probes (UTC) as Parquet, and JSON for who cannot read that.
 
-    Speeds are whole km/h; vehicles are told in steps of k.
+    Speeds are whole km/h; vehicles are told in steps of k. An hour that was published before is
+    given again as it was.
 
     Raises
     ------
     InputError
-        No archive, no probes in that hour, none of them matched to a link, k below 2.
+        No archive, no probes in that hour, none of them matched to a link, k below 5, or another
+        one than the hour was published with.
     OutputError
-        The folder cannot be written, or has that hour.
+        The folder cannot be written, or has that hour of another archive.
     """
-    if least_vehicles < 2:
-        raise InputError(f"k is {least_vehicles}; a cell of one vehicle is that vehicle: 2 or more")
-    path = into / f"speeds-{date}-{hour:02d}.parquet"
-    if path.exists():
-        raise OutputError(
-            f"{path}: that hour is published; a second release, with rows that came late, could "
-            "be subtracted from the first"
+    if least_vehicles < LEAST_VEHICLES:
+        raise InputError(
+            f"k is {least_vehicles}; with fewer than {LEAST_VEHICLES} vehicles in a cell each can "
+            f"be guessed: give {LEAST_VEHICLES} or more"
         )
-    names = Dimensions(archive).names("links")
-    paths = [
-        path
-        for partition, path in partitions(archive)
-        if (partition.feed, partition.date, partition.hour) == ("gps", date, hour)
-    ]
-    if not paths:
-        raise InputError(f"{archive}: no probes on {date} in hour {hour:02d} (UTC)")
-    table = pa.concat_tables(pq.read_table(path, partitioning=None) for path in paths)
-    matched = table.filter(pa.compute.is_valid(table["link"]))
-    if not len(matched):
-        raise InputError(f"{archive}: no probe of that hour is matched; ingest with --network")
-    open_cells, withheld = safe_cells(matched, least_vehicles)
-    rows = open_cells.to_pylist()
-    published = pa.Table.from_pylist(
-        [{**row, "link": names.get(row["link"], str(row["link"]))} for row in rows],
-        schema=PUBLISHED_SCHEMA,
-    )
+    name = f"speeds-{date}-{hour:02d}.parquet"
+    kept = archive / KEPT_IN / name
+    again = kept.exists()
+    if not again:
+        table = _released(archive, date, hour, least_vehicles)
+        try:
+            _keep(table, kept)
+        except OSError as error:
+            raise OutputError(f"{kept}: cannot be written ({error.strerror})") from None
+    # Not what was worked out, but what stands there: another call may have been quicker.
+    table = _kept_release(kept)
+    facts = table.schema.metadata
+    if int(facts[_K]) != least_vehicles:
+        raise InputError(
+            f"{archive}: {date} hour {hour:02d} is published with k {int(facts[_K])}; a release "
+            "with another could be subtracted from it"
+        )
+    path = into / name
+    content = kept.read_bytes()
     try:
         into.mkdir(parents=True, exist_ok=True)
+        if path.exists() and path.read_bytes() != content:
+            raise OutputError(
+                f"{path}: is another release of that hour; one could be subtracted from the other"
+            )
         path.with_suffix(".json").write_text(
-            json.dumps(published.to_pylist(), default=str, ensure_ascii=False)
+            json.dumps(table.to_pylist(), default=str, ensure_ascii=False)
         )
         # Last and at once: what counts as published is whole.
         draft = path.with_name(f".{path.name}")
-        pq.write_table(published, draft, compression="zstd")
+        draft.write_bytes(content)
         draft.replace(path)
     except OSError as error:
         raise OutputError(f"{into}: cannot be written ({error.strerror}); choose another") from None
-    return Release(len(published), withheld, path)
+    return Release(len(table), int(facts[b"withheld"]), path, again)
 
 
-def safe_cells(gps: pa.Table, least_vehicles: int) -> tuple[pa.Table, int]:
-    """(cells that may be told, number that may not) of canonical, matched ``gps`` rows."""
+def _released(archive: Path, date: str, hour: int, least_vehicles: int) -> pa.Table:
+    """Cells of an hour that may be told, with k and the number withheld in the metadata."""
+    begin_ms = _hour_ms(date, hour)
+    moments = {_partition_of(begin_ms + k * _MS_PER_H): k for k in (-1, 0, 1)}
+    tables: dict[int, list[pa.Table]] = {-1: [], 0: [], 1: []}
+    for partition, path in partitions(archive):
+        around = moments.get((partition.date, partition.hour))
+        if partition.feed == "gps" and around is not None:
+            tables[around].append(pq.read_table(path, partitioning=None))
+    if not tables[0]:
+        raise InputError(f"{archive}: no probes on {date} in hour {hour:02d} (UTC)")
+    table = pa.concat_tables([part for parts in tables.values() for part in parts])
+    time_ms = table["time"].cast(pa.int64()).to_numpy()
+    near = time_ms >= begin_ms - 1000 * TRIP_CONTEXT_S
+    near &= time_ms < begin_ms + _MS_PER_H + 1000 * TRIP_CONTEXT_S
+    # Places where a vehicle never was end no trip, and make no crowd.
+    wrong = table["quality"].to_numpy() & np.uint8(JUMP | SKEWED)
+    table = table.filter(pa.array(near & (wrong == 0)))
+    time_ms = table["time"].cast(pa.int64()).to_numpy()
+    inside = (time_ms >= begin_ms) & (time_ms < begin_ms + _MS_PER_H)
+    # Trips end off the network as well.
+    inside &= table["link"].is_valid().to_numpy()
+    if not inside.any():
+        raise InputError(f"{archive}: no probe of that hour is matched; ingest with --network")
+    open_cells, withheld = safe_cells(table, least_vehicles, inside)
+    names = Dimensions(archive).names("links")
+    return pa.Table.from_pylist(
+        [
+            {**row, "link": names.get(row["link"], str(row["link"]))}
+            for row in open_cells.to_pylist()
+        ],
+        schema=PUBLISHED_SCHEMA.with_metadata(
+            {
+                **PUBLISHED_SCHEMA.metadata,
+                _K: str(least_vehicles),
+                b"withheld": str(withheld),
+            }
+        ),
+    )
+
+
+def _hour_ms(date: str, hour: int) -> int:
+    try:
+        day = np.datetime64(date, "D")
+    except ValueError:
+        raise InputError(f"date {date!r} is none; write 2026-11-17") from None
+    return int(day.astype("datetime64[ms]").astype(np.int64)) + hour * _MS_PER_H
+
+
+def _partition_of(moment_ms: int) -> tuple[str, int]:
+    hours = moment_ms // _MS_PER_H
+    return str(np.datetime64(hours // 24, "D")), hours % 24
+
+
+def _keep(table: pa.Table, kept: Path) -> None:
+    """Write the release into the archive, unless there is one."""
+    kept.parent.mkdir(exist_ok=True)
+    draft = kept.with_name(f".{os.getpid()}-{kept.name}")
+    pq.write_table(table, draft, compression="zstd")
+    try:
+        # Fails where another call has kept one meanwhile; that one holds.
+        os.link(draft, kept)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+
+
+def _kept_release(kept: Path) -> pa.Table:
+    try:
+        table = pq.read_table(kept, partitioning=None)
+        int(table.schema.metadata[_K])
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise InputError.at(
+            kept, f"is damaged ({error})", "restore it: without it the hour must not be published"
+        ) from None
+    return table
+
+
+def safe_cells(
+    gps: pa.Table, least_vehicles: int, which: NDArray[np.bool_] | None = None
+) -> tuple[pa.Table, int]:
+    """(cells that may be told, number that may not) of canonical ``gps`` rows.
+
+    ``which`` bool[rows]: those to tell of, all matched; the others only show where trips begin
+    and end.
+    """
     inside = ~trip_ends(gps)
-    link = gps["link"].to_numpy()[inside].astype(np.int64)
+    if which is not None:
+        inside &= which
+    link = gps["link"].fill_null(0).to_numpy()[inside].astype(np.int64)
     period = gps["time"].cast(pa.int64()).to_numpy()[inside] // (1000 * PERIOD_S)
     vehicle = gps["vehicle"].to_numpy()[inside]
     speed = gps["speed_cmps"].to_numpy()[inside].astype(np.float64)
@@ -142,7 +246,7 @@ def trip_ends(gps: pa.Table) -> NDArray[np.bool_]:
 
     An end lasts until the vehicle is first `TRIP_END_M` from where it began, as the crow flies
     (who stands does not drive, however its GPS wanders), and from when it was last so far from
-    where it ended.
+    where it ended; in two reports running, as one may be amiss.
     """
     vehicle = gps["vehicle"].to_numpy()
     time_ms = gps["time"].cast(pa.int64()).to_numpy()
@@ -160,9 +264,10 @@ def trip_ends(gps: pa.Table) -> NDArray[np.bool_]:
             >= TRIP_END_M
             for k in (begin, end)
         ]
-        if away[0].any() and away[1].any():
-            from_row = int(np.argmax(away[0]))
-            until = len(away[1]) - int(np.argmax(away[1][::-1]))
+        out_of, back_to = (far[1:] & far[:-1] for far in away)
+        if out_of.any() and back_to.any():
+            from_row = int(np.argmax(out_of))
+            until = len(away[1]) - int(np.argmax(back_to[::-1]))
             near[begin + from_row : begin + until] = False
     out = np.empty(len(order), dtype=bool)
     out[order] = near

@@ -15,6 +15,13 @@ from numpy.typing import NDArray
 UNREADABLE_MS = -(2**63)
 
 
+def whole_letters(text: str | bytes) -> str:
+    """Without halves of letters, which JSON and others can tell and no stored text can hold."""
+    if isinstance(text, bytes):
+        return text.decode(errors="replace")
+    return text.encode(errors="replace").decode()
+
+
 @dataclass(frozen=True)
 class Reject:
     """A row that was refused: its number in the file, why, the value at fault, its text."""

@@ -21,6 +21,7 @@ class Column:
     """One column: Arrow type, unit, legal range (both ends included), and what it means.
 
     ``names``: the values are keys of that dimension table, in which the sender's names stand.
+    ``derived``: worked out here, not sent: rows that differ in nothing else are the same.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Column:
     high: float | None = None
     nullable: bool = False
     names: str = ""
+    derived: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class Feed:
 
     ``entity`` names the columns that tell whose row it is: rows are sorted by them, then time.
     ``key`` tells two rows apart: equal keys are duplicates. ``row_group_s`` is the time one row
-    group of the archive spans (0: a whole hour).
+    group of the archive spans (0: a whole hour). ``timetable``: its rows tell what is to be, and
+    come in no order of time.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Feed:
     key: tuple[str, ...]
     columns: tuple[Column, ...]
     row_group_s: int = 300
+    timetable: bool = False
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -78,7 +82,9 @@ class Feed:
 
 
 _TIME = Column("time", TIME, "ms UTC", "when it was measured")
-_QUALITY = Column("quality", pa.uint8(), "bits", "what is known against the row, 0 nothing")
+_QUALITY = Column(
+    "quality", pa.uint8(), "bits", "what is known against the row, 0 nothing", derived=True
+)
 _LAT = Column("lat_e7", pa.int32(), "1e-7 deg", "WGS 84 latitude", -90e7, 90e7)
 _LON = Column("lon_e7", pa.int32(), "1e-7 deg", "WGS 84 longitude", -180e7, 180e7)
 #: 70 m/s is 252 km/h: no vehicle in a city is faster, any unit mistaken for km/h mostly is.
@@ -89,7 +95,9 @@ _HEADING = Column(
 _DETECTOR = Column(
     "detector", pa.uint32(), "", "key of the dimension table detectors", names="detectors"
 )
-_LINK = Column("link", pa.uint32(), "", "matched directed link", nullable=True, names="links")
+_LINK = Column(
+    "link", pa.uint32(), "", "matched directed link", nullable=True, names="links", derived=True
+)
 
 _FEEDS = (
     Feed(
@@ -210,7 +218,7 @@ _FEEDS = (
             Column("kind", pa.uint8(), "", "1 bus, 2 taxi, 3 other", 1, 3),
             Column("route", pa.uint32(), "", "bus route, 0 none"),
             _LINK,
-            Column("offset_dm", pa.uint32(), "dm", "along the link", nullable=True),
+            Column("offset_dm", pa.uint32(), "dm", "along the link", nullable=True, derived=True),
             _QUALITY,
         ),
     ),
@@ -284,6 +292,7 @@ _FEEDS = (
             _QUALITY,
         ),
         row_group_s=0,
+        timetable=True,
     ),
     Feed(
         "link_speed",
@@ -326,6 +335,38 @@ _FEEDS = (
             _QUALITY,
         ),
         row_group_s=0,
+    ),
+    Feed(
+        "stop_time",
+        1,
+        "a trip at a stop, by the timetable",
+        ("route", "stop"),
+        ("route", "stop", "trip", "sequence", "time"),
+        (
+            Column("route", pa.uint32(), "", "key of the dimension table routes", names="routes"),
+            Column("stop", pa.uint32(), "", "key of the dimension table stops", names="stops"),
+            Column("trip", pa.uint32(), "", "key of the dimension table trips", names="trips"),
+            Column("sequence", pa.uint16(), "", "of the stop in the trip, ascending"),
+            Column("direction", pa.uint8(), "", "of the route: 0 or 1", 0, 1, True),
+            Column(
+                "block",
+                pa.uint32(),
+                "",
+                "key of the dimension table blocks: trips of one vehicle, one after the other",
+                nullable=True,
+                names="blocks",
+            ),
+            Column("service_day", pa.uint32(), "", "day it is of, as 20261117", 20000101, 20991231),
+            Column("time", TIME, "ms UTC", "arrival"),
+            Column("departure", TIME, "ms UTC", "departure"),
+            Column("timed", pa.uint8(), "", "1 as told, 0 put in between two that are", 0, 1),
+            _LAT,
+            _LON,
+            Column("along_dm", pa.uint32(), "dm", "way along the trip", nullable=True),
+            _QUALITY,
+        ),
+        row_group_s=0,
+        timetable=True,
     ),
 )
 

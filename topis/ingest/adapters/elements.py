@@ -53,7 +53,7 @@ def elements(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
             elif element.tag in ("interval", "timestep"):
                 assert root is not None
                 root.clear()
-    except (OSError, ElementTree.ParseError) as error:
+    except (OSError, ValueError, LookupError, ElementTree.ParseError) as error:
         raise InputError.at(
             path, f"cannot be read ({error})", "hand it over when the run is over, and whole"
         ) from None

@@ -104,6 +104,8 @@ class Mapping:
         if not isinstance(missing, list) or not all(isinstance(text, str) for text in missing):
             raise InputError.at(path, f"missing is {missing!r}", 'give a list: missing = ["-"]')
         fields = {name: _field(path, feed, name, given) for name, given in columns.items()}
+        if all(field.column is None for field in fields.values()):
+            raise InputError.at(path, "no column of the file is read", "map one at least")
         for column in feed.columns:
             if column.name not in fields and not column.nullable and column.name != "quality":
                 raise InputError.at(path, f"column {column.name} is not mapped", "add it")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from topis.errors import InputError
 from topis.ingest.adapters.canonical import Canonical
+from topis.ingest.adapters.gtfs import GtfsTimetable
 from topis.ingest.adapters.gtfs_rt import GtfsRealtime
 from topis.ingest.adapters.indiana import IndianaEvents
 from topis.ingest.adapters.mapped import MappedCsv, MappedJsonLines
@@ -31,6 +32,7 @@ def adapters(mapping: Mapping | None = None) -> list[Adapter]:
         SeoulSpat(),
         SumoOutput(),
         GtfsRealtime(),
+        GtfsTimetable(),
     ]
 
 

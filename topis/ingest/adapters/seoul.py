@@ -20,7 +20,7 @@ import pyarrow as pa
 from topis.errors import InputError
 from topis.ingest.adapters.crs import to_wgs84
 from topis.ingest.adapters.mapping import Mapping
-from topis.ingest.rows import Parsed, Reject, Rows
+from topis.ingest.rows import Parsed, Reject, Rows, whole_letters
 
 _SEOUL = 'timezone = "Asia/Seoul"'
 #: Per service: how its rows become those of a feed. Columns beginning with _ are made here.
@@ -140,7 +140,7 @@ def _answer(path: Path) -> tuple[str, list[dict[str, str]]]:
             code = root.findtext(".//CODE") or ""
         else:
             service, items, code = _json_answer(json.loads(data))
-    except (OSError, ValueError, ElementTree.ParseError) as error:
+    except (OSError, ValueError, LookupError, RecursionError, ElementTree.ParseError) as error:
         raise InputError.at(path, f"cannot be read ({error})", "is the answer whole?") from None
     if service not in _MAPPINGS:
         raise InputError.at(
@@ -152,18 +152,26 @@ def _answer(path: Path) -> tuple[str, list[dict[str, str]]]:
 
 
 def _json_answer(content: Any) -> tuple[str, list[dict[str, str]], str]:
+    """As `_answer`, with the answer's code. A lone row may stand where a list is usual."""
     if not isinstance(content, dict) or not content:
         raise ValueError("no object")
     if "msgBody" in content:
-        service, rows, code = "itemList", content["msgBody"].get("itemList") or [], ""
+        service, inner, name = "itemList", content["msgBody"] or {}, "itemList"
     else:
-        service, inner = next(iter(content.items()))
-        if not isinstance(inner, dict):
-            raise ValueError("no service")
-        rows = inner.get("row") or []
-        code = str(inner.get("RESULT", {}).get("CODE", ""))
-    items = [{str(k): "" if v is None else str(v).strip() for k, v in row.items()} for row in rows]
-    return service, items, code
+        (service, inner), name = next(iter(content.items())), "row"
+    if not isinstance(inner, dict):
+        raise ValueError("no service")
+    rows = inner.get(name) or []
+    rows = [rows] if isinstance(rows, dict) else rows
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"{name} is no list of objects")
+    result = inner.get("RESULT")
+    code = str(result.get("CODE", "")) if isinstance(result, dict) else ""
+    return service, [{k: _value(v) for k, v in row.items()} for row in rows], code
+
+
+def _value(value: Any) -> str:
+    return "" if value is None else whole_letters(str(value).strip())
 
 
 def _complete(service: str, item: dict[str, str], fetched: str) -> dict[str, str]:

@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from topis.errors import InputError
-from topis.ingest.adapters.mapped import _decoded
+from topis.ingest.adapters.lines import whole_text
 
 #: What a damaged file makes its readers raise.
 _BROKEN = (
-    OSError, EOFError, KeyError, ValueError, SyntaxError,
+    OSError, EOFError, LookupError, ValueError, SyntaxError, TypeError, AttributeError,
+    RuntimeError, NotImplementedError,
     zipfile.BadZipFile, zlib.error, csv.Error,
 )  # fmt: skip
 
@@ -43,24 +44,23 @@ def _workbook(path: Path) -> Iterator[tuple[str, SheetRows]]:
     # Half of what all adapters take to load, for those who have a workbook only.
     import openpyxl
 
-    try:
-        with warnings.catch_warnings():
-            # Styles and extensions it does not know; values it reads.
-            warnings.simplefilter("ignore")
-            book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except _BROKEN as error:
-        raise _broken(path, error) from None
-    try:
+    # Opened here, for a workbook that cannot be read leaves its file open.
+    with path.open("rb") as file:
+        try:
+            with warnings.catch_warnings():
+                # Styles and extensions it does not know; values it reads.
+                warnings.simplefilter("ignore")
+                book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+        except _BROKEN as error:
+            raise _broken(path, error) from None
         for sheet in book.worksheets:
             # The size a sheet claims is often wrong; without it all rows are read.
             sheet.reset_dimensions()
             yield sheet.title, _numbered(path, sheet.iter_rows(values_only=True))
-    finally:
-        book.close()
 
 
 def _csv(path: Path) -> Iterator[tuple[str, SheetRows]]:
-    text = io.StringIO(_decoded(path, "auto"), newline="")
+    text = io.StringIO(whole_text(path), newline="")
     yield "", _numbered(path, csv.reader(text))
 
 

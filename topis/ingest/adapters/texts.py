@@ -15,7 +15,7 @@ import pyarrow as pa
 from topis.clock import written_time_ms
 from topis.errors import InputError
 from topis.ingest.adapters.mapping import Mapping
-from topis.ingest.rows import Parsed, Reject, Rows
+from topis.ingest.rows import Parsed, Reject, Rows, whole_letters
 
 BATCH_ROWS = 50_000
 #: What Arrow reads as a number, and is one.
@@ -33,7 +33,7 @@ class Record(NamedTuple):
 
 def as_json(raw: Any) -> str:
     """The usual text of a record."""
-    return json.dumps(raw, ensure_ascii=False, default=str)
+    return whole_letters(json.dumps(raw, ensure_ascii=False, default=str))
 
 
 def batches(
@@ -47,9 +47,7 @@ def batches(
     stream = iter(found)
     while batch := list(itertools.islice(stream, BATCH_ROWS)):
         records = [item for item in batch if isinstance(item, Record)]
-        table = pa.table(
-            {name: pa.array([r.values.get(name) for r in records], pa.string()) for name in wanted}
-        )
+        table = pa.table({name: _column([r.values.get(name) for r in records]) for name in wanted})
         # Of no records nothing is told, not even a type.
         columns = mapping.apply(table, path) if records else {}
         row = np.array([record.row for record in records], dtype=np.int64)
@@ -57,6 +55,13 @@ def batches(
             Rows(mapping.feed.name, columns, row, _texts(records, text)),
             [item for item in batch if isinstance(item, Reject)],
         )
+
+
+def _column(values: list[str | None]) -> pa.Array:
+    try:
+        return pa.array(values, pa.string())
+    except (UnicodeError, pa.ArrowInvalid):
+        return pa.array([None if v is None else whole_letters(v) for v in values], pa.string())
 
 
 def _texts(records: list[Record], text: Callable[[Any], str]) -> Callable[[int], str]:

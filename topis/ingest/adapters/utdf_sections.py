@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from topis.errors import InputError
-from topis.ingest.adapters.mapped import _decoded
+from topis.ingest.adapters.lines import whole_text
 from topis.ingest.rows import Reject
 
 #: Our own records, which other readers pass over.
@@ -54,7 +54,7 @@ def controllers(path: Path, rejects: list[Reject]) -> dict[str, Controller]:
     """
     found: dict[str, Controller] = {}
     section, header, seen = "", [""], set()
-    reader = csv.reader(io.StringIO(_decoded(path, "auto"), newline=""))
+    reader = csv.reader(io.StringIO(whole_text(path), newline=""))
     try:
         lines = [(n, [cell.strip() for cell in cells]) for n, cells in enumerate(reader, 1)]
     except csv.Error as error:
