@@ -104,11 +104,27 @@ class ProbeFlow:
         self._stretches = find_stretches(network)
         self._counted = counted
         self._assumed_vps = assumed_vps.astype(np.float64)
+        self._likely_vps = self._assumed_vps.copy()
         self._share = share
         self._period_s = period_s
         self._probes = np.zeros(len(counted))
         self._counted_veh = 0.0
         self._watched_s = 0.0
+
+    def assume(self, flow_vps: NDArray[np.float64]) -> None:
+        """The likely flow of the lanes that are not counted, until probes say otherwise (veh/s).
+
+        What to be prepared for stays as it was: a lane that is served by too low a flow starves.
+        """
+        self._likely_vps = np.where(self._counted, self._likely_vps, flow_vps)
+
+    def assume_of(self, which: NDArray[np.intp], flow_vps: NDArray[np.float64]) -> None:
+        """Both likely and to be prepared for, of some lanes: they were counted before."""
+        self._assumed_vps[which] = self._likely_vps[which] = flow_vps
+
+    def count(self, counted: NDArray[np.bool_]) -> None:
+        """Sensors tell the flow of these lanes from now on."""
+        self._counted = counted
 
     def update(self, reports: ProbeReports, flow_vps: NDArray[np.float32], dt_s: float) -> None:
         """Take in one tick's reports; ``flow_vps`` [approach lanes], used where counted."""
@@ -129,22 +145,30 @@ class ProbeFlow:
         told = np.repeat(driven_m, count) * road.part[cell] / road.length_m[road.to[cell]]
         self._probes += np.bincount(road.to[cell], told, minlength=len(self._probes))
 
-    def estimate(self) -> tuple[NDArray[np.float64], bool]:
-        """Flow in veh/s [approach lanes], right where not counted; and whether it is vouched for.
+    def estimate(self) -> tuple[NDArray[np.float64], NDArray[np.float64], bool]:
+        """Flow to be prepared for, likely flow (veh/s), and whether probes vouch for them.
 
+        Both [approach lanes], right where not counted.
         The flow of a lane is Gamma distributed: before, around what is assumed, scaled so that
         all unseen lanes together agree with their probes; after, by the lane's own probes.
         """
         if self._share <= 0.0:
-            return self._assumed_vps, False
+            return self._assumed_vps, self._likely_vps, False
         unseen = ~self._counted
         share = (self._probes[self._counted].sum() + PRIOR_SHARE_PROBES) / (
             self._counted_veh + PRIOR_SHARE_PROBES / self._share
         )
         watched_s = share * self._watched_s
-        scale = (self._probes[unseen].sum() + PRIOR_PROBES) / (
-            self._assumed_vps[unseen].sum() * watched_s + PRIOR_PROBES
-        )
         shape = PRIOR_PROBES + self._probes
-        per_s = PRIOR_PROBES / np.maximum(self._assumed_vps * scale, _LEAST_VPS) + watched_s
-        return (shape + CAUTION_SD * np.sqrt(shape)) / per_s, bool(watched_s >= VOUCHED_S)
+
+        def per_s(assumed_vps: NDArray[np.float64]) -> NDArray[np.float64]:
+            scale = (self._probes[unseen].sum() + PRIOR_PROBES) / (
+                assumed_vps[unseen].sum() * watched_s + PRIOR_PROBES
+            )
+            return np.asarray(
+                PRIOR_PROBES / np.maximum(assumed_vps * scale, _LEAST_VPS) + watched_s
+            )
+
+        cautious = (shape + CAUTION_SD * np.sqrt(shape)) / per_s(self._assumed_vps)
+        vouched = bool(watched_s >= VOUCHED_S)
+        return cautious, shape / per_s(self._likely_vps), vouched

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from topis._core.run_sums import RunSums
 
-Number = TypeVar("Number", np.uint16, np.uint32, np.uint64, np.int64)
+Number = TypeVar("Number", np.uint8, np.uint16, np.uint32, np.uint64, np.int32, np.int64)
 
 PERIOD_MS = 30_000
 #: Below this a vehicle stands in a queue: 5 km/h, as queue detection by SUMO and HCM has it.
@@ -80,18 +80,18 @@ class Aggregator:
     def add(self, batches: Iterable[pa.RecordBatch]) -> None:
         """Take in batches with (at least) the columns above."""
         for batch in batches:
-            place = _numbers(batch[self._place], np.uint32, 0)
+            place = column_values(batch[self._place], np.uint32, 0)
             thing: NDArray[np.uint32] | NDArray[np.uint64]
             if batch.schema.field(self._thing).type == pa.uint64():
-                thing = _numbers(batch[self._thing], np.uint64, 0)
+                thing = column_values(batch[self._thing], np.uint64, 0)
             else:
-                thing = _numbers(batch[self._thing], np.uint32, 0)
-            time_ms = _numbers(batch["time"], np.int64, 0)
-            speed = _numbers(batch["speed_cmps"], np.uint16, _NO_SPEED)
+                thing = column_values(batch[self._thing], np.uint32, 0)
+            time_ms = column_values(batch["time"], np.int64, 0)
+            speed = column_values(batch["speed_cmps"], np.uint16, _NO_SPEED)
             self._kernel.add(place, thing, time_ms, speed)
 
 
-def _numbers(column: pa.Array, kind: type[Number], missing: int) -> NDArray[Number]:
+def column_values(column: pa.Array, kind: type[Number], missing: int) -> NDArray[Number]:
     """A column's own memory where it is whole, else a copy with its gaps filled."""
     if column.null_count:
         column = pc.fill_null(column, missing)

@@ -50,6 +50,34 @@ class TrafficState:
 
 
 @dataclass(frozen=True)
+class StreetState:
+    """What is known of the streets at a moment, with how well: for reports, maps and open data.
+
+    [approach lanes]: ``queue_veh`` that stand for the signal, on the lane and behind it;
+    ``flow_vps`` over the stop line; ``sat_flow_vps``; ``spillback``: chance that the queue
+    reaches the signal before. [links]: ``travel_s`` from end to end. [movements]:
+    ``turn_share`` of its link's traffic. Each with a variance (``..._var``), queues, flows and
+    travel times with an age: seconds since something was seen of them.
+    """
+
+    time_ms: int
+    queue_veh: F4
+    queue_var: F4
+    queue_age_s: F4
+    flow_vps: F4
+    flow_var: F4
+    flow_age_s: F4
+    sat_flow_vps: F4
+    sat_flow_var: F4
+    spillback: F4
+    travel_s: F4
+    travel_var: F4
+    travel_age_s: F4
+    turn_share: F4
+    turn_share_var: F4
+
+
+@dataclass(frozen=True)
 class SignalState:
     """What the signals do, as the guard knows it. Arrays are [junctions].
 

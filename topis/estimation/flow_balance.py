@@ -1,0 +1,71 @@
+"""Flow on lanes that nobody sees, from those that are counted: what comes in goes out.
+
+Traffic counted on some links goes on by the turn shares; links without any count get what flows
+into them, those at the edge of the network what is usual at its counted lanes. Solved by sweeps
+(Gauss-Seidel) that go on where the last time ended, so that each call does little.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topis.model.network import NOT_MOTOR, Network
+
+F8 = NDArray[np.float64]
+#: Sweeps of the first call and of every other.
+FIRST_SWEEPS, SWEEPS = 200, 20
+
+
+class FlowBalance:
+    """``counted`` bool[approach lanes]: whose flow is measured."""
+
+    def __init__(self, network: Network, counted: NDArray[np.bool_]) -> None:
+        self._network, self._counted = network, counted
+        approach = network.approach_lanes
+        self._link = network.lane_link[approach]
+        share = network.conn_share.astype(np.float64)
+        share[network.lane_use[network.conn_from_lane] == NOT_MOTOR] = 0.0
+        from_link = network.lane_link[network.conn_from_lane]
+        total = np.bincount(from_link, share, minlength=network.links)
+        part = share / np.maximum(total[from_link], 1e-9)
+        self._move_share = np.bincount(
+            network.conn_move, part, minlength=len(network.move_from_link)
+        )
+        on_lane = np.bincount(network.conn_from_lane, part, minlength=network.lanes)
+        self._lane_share = on_lane[approach]
+        seen = np.bincount(self._link, self._lane_share * counted, minlength=network.links)
+        #: Share of the link's traffic that is counted; a small one tells little of the rest.
+        self._seen_share = seen
+        self._known = seen >= 0.5
+        lanes = np.bincount(
+            network.lane_link, network.lane_use != NOT_MOTOR, minlength=network.links
+        )
+        self._lanes = np.maximum(lanes, 1)
+        into = np.bincount(network.move_to_link, self._move_share, minlength=network.links)
+        self._edge = ~self._known & (into <= 0.0)
+        self._flow = np.zeros(network.links)
+        self._sweeps = FIRST_SWEEPS
+
+    @property
+    def tells(self) -> bool:
+        """Whether anything is counted at all."""
+        return bool(self._known.any())
+
+    def estimate(self, flow_vps: NDArray[np.float32]) -> F8:
+        """Flow of all approach lanes (veh/s), from the counted ones' ``flow_vps``."""
+        network, known = self._network, self._known
+        counts = np.bincount(self._link, flow_vps * self._counted, minlength=network.links)
+        flow = self._flow
+        flow[known] = counts[known] / self._seen_share[known]
+        flow[self._edge] = self._lanes[self._edge] * (flow[known] / self._lanes[known]).mean()
+        free = ~known & ~self._edge
+        for _ in range(self._sweeps):
+            into = np.bincount(
+                network.move_to_link,
+                flow[network.move_from_link] * self._move_share,
+                minlength=network.links,
+            )
+            flow[free] = into[free]
+        self._sweeps = SWEEPS
+        return flow[self._link] * self._lane_share

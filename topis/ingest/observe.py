@@ -1,0 +1,360 @@
+"""The archive's rows to `Observation`s, tick by tick: what the engine would have been told.
+
+Loops, camera tracks and matched probes of a time are read in blocks, turned into the readings of
+a `SensorTable` (as if each sensor were asked once a tick), and handed out one tick after the
+other. Rows of which something is known (late, wrong clock, jump) are left out, as are sensors of
+which nothing came in the block: they read NaN, as a dead sensor does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from topis._core.view_counts import ViewCounts
+from topis.ingest.aggregate import STANDING_CMPS, column_values
+from topis.ingest.dimensions import Dimensions
+from topis.ingest.health import Fault
+from topis.ingest.road_map import RoadMap
+from topis.ingest.slices import ArchiveSlices, int64_ms
+from topis.model.network import Network
+from topis.model.observation import (
+    CAMERA,
+    CAMERA_LINE,
+    LOOP_ADVANCE,
+    LOOP_STOP_LINE,
+    Observation,
+    ProbeReports,
+    SensorTable,
+)
+
+FEEDS_USED = ("loop_event", "cctv_track", "gps")
+BLOCK_S, TICK_MS, FRAME_MS = 300, 1000, 100
+#: A loop that is covered tells so at the latest after this (ms).
+LONGEST_ON_MS = 300_000
+VEHICLE_M = 5.0
+#: A sensor of which nothing came for this long is taken for dead (s); a short block says nothing.
+SILENT_S = 3600.0
+#: What is seen of a lane is taken to be straight over this length before its end (m).
+STRAIGHT_M = 60.0
+_NO_SPEED = 65535
+F4 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Keys of the archive's dimension tables to numbers of the network, -1 unknown: int32[keys]."""
+
+    detector: NDArray[np.int32]
+    camera: NDArray[np.int32]
+    lane: NDArray[np.int32]
+    link: NDArray[np.int32]
+    controller: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, dimensions: Dimensions, network: Network, sensors: SensorTable) -> Keys:
+        """Matched by name."""
+        return cls(
+            _numbers(dimensions.names("detectors"), sensors.ids),
+            _numbers(dimensions.names("cameras"), network.junction_ids),
+            _numbers(dimensions.names("lanes"), network.lane_ids),
+            _numbers(dimensions.names("links"), network.link_ids),
+            _numbers(dimensions.names("controllers"), network.junction_ids),
+        )
+
+
+class ArchiveObservations:
+    """Observations of an archive's slice, a `topis.run.ports.Source`.
+
+    Parameters
+    ----------
+    slices, keys
+        The archive, and what its keys mean.
+    network, road_map, sensors
+        Streets (compiled, and their lines) and what is installed there.
+    begin_ms, end_ms
+        The first tick ends a tick after ``begin_ms``, the last at ``end_ms``.
+    feeds
+        Which of `FEEDS_USED` to look at; the sensors of the others read NaN.
+    faults
+        Known faults of loops: they read NaN while those last.
+    probe_share, probe_period_s
+        Of vehicles that report, as far as is known, and how often.
+    """
+
+    def __init__(
+        self,
+        slices: ArchiveSlices,
+        keys: Keys,
+        network: Network,
+        road_map: RoadMap,
+        sensors: SensorTable,
+        begin_ms: int,
+        end_ms: int,
+        *,
+        feeds: Collection[str] = FEEDS_USED,
+        faults: Iterable[Fault] = (),
+    ) -> None:
+        self._slices, self._keys, self._network, self._sensors = slices, keys, network, sensors
+        self._begin_ms, self._end_ms = begin_ms, end_ms
+        self._feeds = set(feeds)
+        self._faults = [
+            (int(keys.detector[f.detector]), f.begin_ms, f.end_ms)
+            for f in faults
+            if f.detector < len(keys.detector) and keys.detector[f.detector] >= 0
+        ]
+        loop = (sensors.kind == LOOP_STOP_LINE) | (sensors.kind == LOOP_ADVANCE)
+        self._loops = loop & sensors.alive & ("loop_event" in self._feeds)
+        self._cameras = ~loop & sensors.alive & ("cctv_track" in self._feeds)
+        self._views = _view_counts(network, road_map, sensors, keys)
+        self._last_ms = np.full(len(sensors), begin_ms, dtype=np.int64)
+        self._block_ms = begin_ms
+        self._reading: F4 = np.zeros((0, len(sensors), 2), np.float32)
+        self._probes = _Probes.none()
+        self._tick = 0
+        self.rows = 0
+
+    def next(self) -> Observation | None:
+        """See `topis.run.ports.Source`.
+
+        Raises
+        ------
+        InputError
+            The archive's tables of names are damaged.
+        """
+        if self._tick == len(self._reading):
+            if self._block_ms >= self._end_ms:
+                return None
+            self._read_block()
+        now_ms = self._now_ms(self._tick)
+        reading = self._reading[self._tick]
+        probes = self._probes.of_tick(self._tick)
+        self._tick += 1
+        return Observation(now_ms, reading, probes)
+
+    def _now_ms(self, tick: int) -> int:
+        return self._block_ms - (len(self._reading) - tick - 1) * TICK_MS
+
+    def _read_block(self) -> None:
+        begin_ms = self._block_ms
+        end_ms = min(begin_ms + BLOCK_S * 1000, self._end_ms)
+        ticks = (end_ms - begin_ms) // TICK_MS
+        reading = np.zeros((ticks, len(self._sensors), 2), np.float32)
+        seen = np.zeros(len(self._sensors), dtype=bool)
+        if self._loops.any():
+            self._read_loops(begin_ms, end_ms, reading, seen)
+        if self._cameras.any():
+            self._read_cameras(begin_ms, end_ms, reading, seen)
+        if "gps" in self._feeds:
+            self._read_probes(begin_ms, end_ms)
+        self._last_ms[seen] = end_ms
+        dead = ~(self._loops | self._cameras)
+        dead |= end_ms - self._last_ms > SILENT_S * 1000
+        reading[:, dead] = np.nan
+        for sensor, from_ms, until_ms in self._faults:
+            first = max((from_ms - begin_ms) // TICK_MS, 0)
+            last = max((until_ms - begin_ms) // TICK_MS, 0)
+            reading[first:last, sensor] = np.nan
+        self._reading, self._tick, self._block_ms = reading, 0, end_ms
+
+    def _read_loops(self, begin_ms: int, end_ms: int, reading: F4, seen: NDArray[np.bool_]) -> None:
+        table = self._slices.rows(
+            "loop_event", begin_ms - LONGEST_ON_MS, end_ms, ["detector", "on_ms"]
+        )
+        sensor = _look_up(self._keys.detector, table["detector"])
+        known = (sensor >= 0) & self._loops[sensor]
+        sensor = sensor[known]
+        time_ms = int64_ms(table["time"])[known]
+        on_ms = table["on_ms"].to_numpy()[known].astype(np.int64)
+        self.rows += len(table)
+        came = time_ms >= begin_ms
+        seen[sensor[came]] = True
+        tick = (time_ms - begin_ms) // TICK_MS
+        np.add.at(reading, (tick[came], sensor[came], 0), 1.0)
+        # Covered: each event's part of every tick it lasts through.
+        first = np.maximum(tick, 0)
+        last = np.minimum(
+            (time_ms + np.maximum(on_ms, 1) - 1 - begin_ms) // TICK_MS, len(reading) - 1
+        )
+        pieces = np.maximum(last - first + 1, 0)
+        which = np.repeat(np.arange(len(pieces)), pieces)
+        at = first[which] + np.arange(len(which)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+        from_ms = begin_ms + at * TICK_MS
+        part_ms = np.minimum(time_ms[which] + on_ms[which], from_ms + TICK_MS) - np.maximum(
+            time_ms[which], from_ms
+        )
+        np.add.at(reading, (at, sensor[which], 1), part_ms.astype(np.float32) / TICK_MS)
+        np.minimum(reading[:, :, 1], 1.0, out=reading[:, :, 1], where=self._loops)
+
+    def _read_cameras(
+        self, begin_ms: int, end_ms: int, reading: F4, seen: NDArray[np.bool_]
+    ) -> None:
+        columns = ["camera", "track", "time", "x_cm", "y_cm", "speed_cmps", "lane", "quality"]
+        shown = np.zeros(self._network.junctions + 1, dtype=bool)
+        for batch in self._slices.batches("cctv_track", begin_ms, end_ms, columns):
+            self.rows += len(batch)
+            quality = column_values(batch["quality"], np.uint8, 0)
+            if quality.any():
+                batch = batch.filter(pa.array(quality == 0))
+            camera = column_values(batch["camera"], np.uint16, 0)
+            shown[_look_up(self._keys.camera, camera[_changes(camera)])] = True
+            self._views.add(
+                camera,
+                column_values(batch["track"], np.uint32, 0),
+                column_values(batch["time"], np.int64, 0),
+                column_values(batch["x_cm"], np.int32, 0),
+                column_values(batch["y_cm"], np.int32, 0),
+                column_values(batch["speed_cmps"], np.uint16, _NO_SPEED),
+                column_values(batch["lane"], np.uint32, 0),
+                begin_ms,
+                reading,
+            )
+        self._views.finish(begin_ms, reading)
+        # A camera that shows anything sees all of its lanes.
+        seen |= self._cameras & shown[self._sensors.junction]
+
+    def _read_probes(self, begin_ms: int, end_ms: int) -> None:
+        columns = ["vehicle", "link", "offset_dm", "speed_cmps"]
+        table = self._slices.rows("gps", begin_ms, end_ms, columns)
+        self.rows += len(table)
+        table = table.filter(pc.and_(table["link"].is_valid(), table["speed_cmps"].is_valid()))
+        link = _look_up(self._keys.link, table["link"])
+        table, link = table.filter(pa.array(link >= 0)), link[link >= 0]
+        tick = (int64_ms(table["time"]) - begin_ms) // TICK_MS
+        vehicle = table["vehicle"].to_numpy().view(np.int64)
+        order = np.lexsort([vehicle, tick])
+        network = self._network
+        # Which lane of the road it drives on, a position does not tell.
+        first = network.link_lane_ptr[link]
+        lanes = network.link_lane_ptr[link + 1] - first
+        lane = first + (vehicle.view(np.uint64) % lanes.astype(np.uint64)).astype(np.int64)
+        offset_m = np.minimum(table["offset_dm"].to_numpy() / 10.0, network.lane_length_m[lane])
+        speed_mps = table["speed_cmps"].to_numpy() / 100.0
+        ticks = (end_ms - begin_ms) // TICK_MS
+        self._probes = _Probes(
+            np.searchsorted(tick[order], np.arange(ticks + 1)),
+            vehicle[order],
+            lane[order].astype(np.int32),
+            offset_m[order].astype(np.float32),
+            speed_mps[order].astype(np.float32),
+        )
+
+
+@dataclass(frozen=True)
+class _Probes:
+    """Reports of a block, by tick: ``ptr`` [ticks + 1]."""
+
+    ptr: NDArray[np.intp]
+    probe: NDArray[np.int64]
+    lane: NDArray[np.int32]
+    offset_m: F4
+    speed_mps: F4
+
+    @classmethod
+    def none(cls) -> _Probes:
+        none = ProbeReports.none()
+        return cls(np.zeros(0, np.intp), none.probe, none.lane, none.offset_m, none.speed_mps)
+
+    def of_tick(self, tick: int) -> ProbeReports:
+        if tick + 1 >= len(self.ptr):
+            return ProbeReports.none()
+        some = slice(self.ptr[tick], self.ptr[tick + 1])
+        return ProbeReports(
+            self.probe[some], self.lane[some], self.offset_m[some], self.speed_mps[some]
+        )
+
+
+def _view_counts(
+    network: Network, road_map: RoadMap, sensors: SensorTable, keys: Keys
+) -> ViewCounts:
+    """The kernel, with where each lane lies as its camera sees it."""
+    along_x, along_y, along_m = (np.zeros(network.lanes, np.float32) for _ in range(3))
+    line_sensor = np.full(network.lanes, -1, dtype=np.int32)
+    line_m = np.zeros(network.lanes, dtype=np.float32)
+    rows: list[tuple[int, int, float, float]] = []
+    watched = np.flatnonzero(
+        ((sensors.kind == CAMERA) | (sensors.kind == CAMERA_LINE)) & sensors.alive
+    )
+    for sensor in watched.tolist():
+        lane = int(sensors.lane[sensor])
+        length_m = float(network.lane_length_m[lane])
+        near_m, far_m = length_m - sensors.end_m[sensor], length_m - sensors.start_m[sensor]
+        if sensors.kind[sensor] == CAMERA_LINE:
+            line_sensor[lane], line_m[lane] = sensor, near_m
+        else:
+            # Noise must not push anyone out of view at either end.
+            rows.append((lane, sensor, near_m if near_m > 0.5 else -VEHICLE_M, far_m))
+        link = int(network.lane_link[lane])
+        line = road_map.shape_m[road_map.shape_ptr[link] : road_map.shape_ptr[link + 1]]
+        end, direction = _last_part(line)
+        at_m = network.junction_xy_m[sensors.junction[sensor]]
+        along_x[lane], along_y[lane] = direction / 100.0
+        along_m[lane] = direction @ (end - at_m)
+    rows.sort()
+    lanes = np.array([row[0] for row in rows], dtype=np.int64)
+    return ViewCounts(
+        lane_of_key=keys.lane,
+        along_x=along_x,
+        along_y=along_y,
+        along_m=along_m,
+        stretch_ptr=np.searchsorted(lanes, np.arange(network.lanes + 1)).astype(np.int32),
+        stretch_sensor=np.array([row[1] for row in rows], dtype=np.int32),
+        near_m=np.array([row[2] for row in rows], dtype=np.float32),
+        far_m=np.array([row[3] for row in rows], dtype=np.float32),
+        line_sensor=line_sensor,
+        line_m=line_m,
+        standing_below=STANDING_CMPS,
+        vehicle_m=VEHICLE_M,
+        tick_ms=TICK_MS,
+        frame_ms=FRAME_MS,
+    )
+
+
+def _last_part(line: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(end, direction) of the last part of a link's line, taken for straight."""
+    end = line[-1]
+    back_m = np.hypot(*(line - end).T)
+    far = np.flatnonzero(back_m >= STRAIGHT_M)
+    start = line[far[-1]] if len(far) else line[0]
+    step = end - start
+    return end, step / max(float(np.hypot(*step)), 1e-9)
+
+
+def _numbers(names: dict[int, str], ids: tuple[str, ...]) -> NDArray[np.int32]:
+    number = {name: k for k, name in enumerate(ids)}
+    out = np.full(max(names, default=0) + 2, -1, dtype=np.int32)
+    for key, name in names.items():
+        out[key] = number.get(name, -1)
+    return out
+
+
+def _look_up(
+    table: NDArray[np.int32], keys: pa.ChunkedArray | NDArray[np.uint16]
+) -> NDArray[np.intp]:
+    values = keys if isinstance(keys, np.ndarray) else keys.to_numpy()
+    # The last one of the table is unknown.
+    return table[np.minimum(values, len(table) - 1)].astype(np.intp)
+
+
+def _changes(values: NDArray[np.uint16]) -> NDArray[np.bool_]:
+    return np.concatenate(([True], values[1:] != values[:-1]))[: len(values)]
+
+
+def report_period_s(slices: ArchiveSlices, begin_ms: int, end_ms: int) -> float | None:
+    """How often probes report: the median time between two reports of one; None without any.
+
+    Looked at is the first block of the slice that has any.
+    """
+    for from_ms in range(begin_ms, end_ms, BLOCK_S * 1000):
+        table = slices.rows("gps", from_ms, min(from_ms + BLOCK_S * 1000, end_ms), ["vehicle"])
+        vehicle, time_ms = table["vehicle"].to_numpy(), int64_ms(table["time"])
+        order = np.lexsort([time_ms, vehicle])
+        between_ms = np.diff(time_ms[order])[np.diff(vehicle[order].view(np.int64)) == 0]
+        if len(between_ms):
+            return max(float(np.median(between_ms)) / 1000.0, TICK_MS / 1000.0)
+    return None

@@ -1,0 +1,116 @@
+"""An archive's slice as a run sees it: streets, sensors, observations, signals, opened together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topis.errors import InputError
+from topis.ingest.dimensions import Dimensions
+from topis.ingest.health import loop_faults
+from topis.ingest.network_file import load_network
+from topis.ingest.observe import FEEDS_USED, ArchiveObservations, Keys, report_period_s
+from topis.ingest.road_map import road_map_of_sumo_net
+from topis.ingest.sensor_file import read_sensors
+from topis.ingest.signal_history import SignalHistory
+from topis.ingest.slices import ArchiveSlices
+from topis.model.network import Network
+from topis.model.observation import CAMERA, CAMERA_LINE, SensorTable
+
+#: What is believed of the share of vehicles that report, before the archive tells.
+PROBE_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class SliceOptions:
+    """Which part of an archive to look at, and with which eyes.
+
+    ``dead_share`` of the sensors are taken for dead, drawn by ``seed``.
+    """
+
+    archive: Path
+    network_file: Path
+    sensor_file: Path
+    begin_ms: int
+    end_ms: int
+    feeds: Collection[str] = FEEDS_USED
+    districts: Sequence[int] | None = None
+    dead_share: float = 0.0
+    seed: int = 1
+    probe_share: float = PROBE_SHARE
+
+
+@dataclass(frozen=True)
+class ArchiveRun:
+    """An opened slice."""
+
+    network: Network
+    sensors: SensorTable
+    observations: ArchiveObservations
+    signals: SignalHistory
+    slices: ArchiveSlices
+
+
+def open_slice(options: SliceOptions) -> ArchiveRun:
+    """Open the archive and what lies beside it.
+
+    Raises
+    ------
+    InputError, NetworkError
+        Something is missing, or does not fit together.
+    """
+    if options.end_ms <= options.begin_ms:
+        raise InputError("the slice ends before it begins; give --from before --to")
+    unknown = set(options.feeds) - set(FEEDS_USED)
+    if unknown:
+        raise InputError(
+            f"feed {min(unknown)!r} tells nothing of traffic; choose from {', '.join(FEEDS_USED)}"
+        )
+    network = load_network(options.network_file).network
+    slices = ArchiveSlices(options.archive, options.districts)
+    sensors = _with_eyes(read_sensors(options.sensor_file, network), options)
+    keys = Keys.of(Dimensions(options.archive), network, sensors)
+    if "gps" in options.feeds:
+        period_s = report_period_s(slices, options.begin_ms, options.end_ms)
+        if period_s is not None:
+            sensors = replace(sensors, probe_share=options.probe_share, probe_period_s=period_s)
+    faults = loop_faults(options.archive) if "loop_event" in options.feeds else []
+    observations = ArchiveObservations(
+        slices,
+        keys,
+        network,
+        road_map_of_sumo_net(options.network_file, network),
+        sensors,
+        options.begin_ms,
+        options.end_ms,
+        feeds=options.feeds,
+        faults=faults,
+    )
+    signals = SignalHistory(slices, keys, network, options.begin_ms)
+    return ArchiveRun(network, sensors, observations, signals, slices)
+
+
+def _with_eyes(sensors: SensorTable, options: SliceOptions) -> SensorTable:
+    """Sensors of other feeds are dead, and of the rest the share that is wanted."""
+    camera = (sensors.kind == CAMERA) | (sensors.kind == CAMERA_LINE)
+    alive = sensors.alive.copy()
+    if "cctv_track" not in options.feeds:
+        alive &= ~camera
+    if "loop_event" not in options.feeds:
+        alive &= camera
+    return replace(sensors, alive=alive & ~_dead(sensors, camera, options))
+
+
+def _dead(
+    sensors: SensorTable, camera: NDArray[np.bool_], options: SliceOptions
+) -> NDArray[np.bool_]:
+    """Loops die one by one, cameras with all they see."""
+    rng = np.random.default_rng([options.seed, 0xDEAD])
+    loops = rng.random(len(sensors)) < options.dead_share
+    junctions = int(sensors.junction.max(initial=-1)) + 1
+    cameras = rng.random(junctions) < options.dead_share
+    return np.where(camera, cameras[sensors.junction] if junctions else False, loops)
