@@ -18,7 +18,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from topis.ingest.archive import MS_PER_HOUR, known_sources, open_partition, partitions
+from topis.ingest.archive import (
+    MS_PER_HOUR,
+    Partition,
+    known_sources,
+    open_partition,
+    partitions,
+)
 
 BIN_S = 300
 _BINS_PER_HOUR = 3600 // BIN_S
@@ -121,15 +127,21 @@ class _Bins:
         return np.asarray((middle[0] + middle[1]) / 2)
 
 
-def loop_faults(archive: Path) -> list[Fault]:
-    """Faults of all loops of an archive, over all its hours, in order of detector and time.
+def loop_faults(archive: Path, between_ms: tuple[int, int] | None = None) -> list[Fault]:
+    """Faults of all loops of an archive, in order of detector and time.
+
+    ``between_ms``: only of the hours from one time to the other (UTC ms); over all otherwise.
 
     Raises
     ------
     InputError
         The folder is no archive.
     """
-    paths = [path for partition, path in partitions(archive) if partition.feed == "loop_event"]
+    paths = [
+        path
+        for partition, path in partitions(archive)
+        if partition.feed == "loop_event" and _touches(partition, between_ms)
+    ]
     bins = _bins(_rows(path) for path in paths)
     if bins is None:
         return []
@@ -142,6 +154,13 @@ def loop_faults(archive: Path) -> list[Fault]:
             expected = typical[span] * flow
             faults += _faults(detector, bins.number[span], sums[:, span], expected)
     return sorted(faults, key=lambda f: (f.detector, f.begin_ms, f.kind))
+
+
+def _touches(partition: Partition, between_ms: tuple[int, int] | None) -> bool:
+    if between_ms is None:
+        return True
+    hour = int(np.datetime64(partition.date, "h").astype(np.int64)) + partition.hour
+    return between_ms[0] < (hour + 1) * MS_PER_HOUR and hour * MS_PER_HOUR < between_ms[1]
 
 
 def _rows(path: Path) -> pa.Table:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from topis.ingest.archive import partitions
+from topis.ingest.archive import MS_PER_HOUR, partitions
 from topis.ingest.dimensions import Dimensions
 from topis.ingest.health import BIN_S, LEAST_BINS, SILENCE_CHANCE
 from topis.model.network import Network
@@ -188,7 +188,7 @@ def _parts(archive: Path, feed: str) -> Iterator[tuple[int, Path]]:
     for partition, path in partitions(archive):
         if partition.feed == feed:
             hour = np.datetime64(partition.date, "h").astype(np.int64) + partition.hour
-            yield int(hour) * 3_600_000, path
+            yield int(hour) * MS_PER_HOUR, path
 
 
 def _runs(flags: NDArray[np.bool_], periods: list[int]) -> list[tuple[int, int]]:

@@ -23,6 +23,8 @@ from topis.model.observation import CAMERA, CAMERA_LINE, SensorTable
 
 #: What is believed of the share of vehicles that report, before the archive tells.
 PROBE_SHARE = 0.1
+#: Loops are judged by so much before the slice as well.
+FAULTS_FROM_MS = 3 * 3_600_000
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,11 @@ def open_slice(options: SliceOptions) -> ArchiveRun:
         period_s = report_period_s(slices, options.begin_ms, options.end_ms)
         if period_s is not None:
             sensors = replace(sensors, probe_share=options.probe_share, probe_period_s=period_s)
-    faults = loop_faults(options.archive) if "loop_event" in options.feeds else []
+    faults = []
+    if "loop_event" in options.feeds:
+        # What is wrong with a loop shows beside the hours before; not the whole archive is read.
+        around_ms = options.begin_ms - FAULTS_FROM_MS, options.end_ms
+        faults = loop_faults(options.archive, around_ms)
     observations = ArchiveObservations(
         slices,
         keys,
