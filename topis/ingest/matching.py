@@ -71,6 +71,7 @@ class GpsMatching:
         self._names = pa.array(list(road_map.link_ids), pa.string())
         self._dimensions = dimensions
         self._number: dict[int, int] = {}
+        self._key_of_link = np.zeros(road_map.links + 1, dtype=np.uint32)
 
     def begin(self) -> None:
         """A new source: nothing is known of any vehicle."""
@@ -87,42 +88,63 @@ class GpsMatching:
         """
         if not len(gps):
             return gps
+        vehicle = gps["vehicle"].to_numpy()
         time_ms = gps["time"].cast(pa.int64()).to_numpy()
-        # Each vehicle's reports in order of time, as the matcher wants them.
-        order = np.argsort(time_ms, kind="stable")
-        x_m, y_m = self._matcher.metres(gps["lat_e7"].to_numpy(), gps["lon_e7"].to_numpy())
-        speed_mps = _floats(gps["speed_cmps"], 0.01)
-        heading_deg = _floats(gps["heading_cdeg"], 0.01)
-        vehicle = self._dense(gps["vehicle"].to_numpy())
+        columns = [
+            *self._matcher.metres(gps["lat_e7"].to_numpy(), gps["lon_e7"].to_numpy()),
+            _floats(gps["speed_cmps"], 0.01),
+            _floats(gps["heading_cdeg"], 0.01),
+        ]
+        # The matcher wants each vehicle's reports in order of time, as the archive mostly has them.
+        sorted_runs = _runs(vehicle, time_ms)
+        order = None
+        if sorted_runs is None:
+            order = np.lexsort([time_ms, vehicle])
+            vehicle, time_ms = vehicle[order], time_ms[order]
+            columns = [values[order] for values in columns]
+            sorted_runs = np.flatnonzero(np.append(True, vehicle[1:] != vehicle[:-1]))
+        dense = self._dense(vehicle[sorted_runs])
+        lengths = np.diff(np.append(sorted_runs, len(vehicle)))
+        x_m, y_m, speed_mps, heading_deg = columns
         matched = self._matcher.match(
-            Points(
-                vehicle[order],
-                time_ms[order],
-                x_m[order],
-                y_m[order],
-                speed_mps[order],
-                heading_deg[order],
-            )
+            Points(np.repeat(dense, lengths), time_ms, x_m, y_m, speed_mps, heading_deg)
         )
-        link = np.full(len(gps), -1, dtype=np.int64)
-        link[order] = np.where(matched.confidence >= LEAST_CONFIDENCE, matched.link, -1)
-        offset_dm = np.zeros(len(gps), dtype=np.uint32)
-        offset_dm[order] = np.rint(10.0 * np.maximum(matched.offset_m, 0.0))
+        link = np.where(matched.confidence >= LEAST_CONFIDENCE, matched.link, -1)
+        offset_dm = np.rint(10.0 * np.maximum(matched.offset_m, 0.0)).astype(np.uint32)
+        if order is not None:
+            link[order], offset_dm[order] = link.copy(), offset_dm.copy()
+        key = self._keys(link)
         unsure = link < 0
-        used, which = np.unique(link[~unsure], return_inverse=True)
-        key = np.zeros(len(gps), dtype=np.uint32)
-        key[~unsure] = self._dimensions.keys("links", self._names.take(pa.array(used)))[which]
         for name, values in (("link", key), ("offset_dm", offset_dm)):
             column = gps.schema.get_field_index(name)
             gps = gps.set_column(column, gps.schema.field(name), pa.array(values, mask=unsure))
         return gps
 
+    def _keys(self, link: NDArray[np.integer]) -> NDArray[np.uint32]:
+        """Keys of the dimension table, 0 where there is no link (-1)."""
+        # The last one stands for none.
+        key = self._key_of_link[link]
+        fresh = np.unique(link[(key == 0) & (link >= 0)])
+        if len(fresh):
+            keys = self._dimensions.keys("links", self._names.take(pa.array(fresh)))
+            self._key_of_link[fresh] = keys
+            key = self._key_of_link[link]
+        return np.asarray(key)
+
     def _dense(self, vehicle: NDArray[np.uint64]) -> NDArray[np.int64]:
-        names, which = np.unique(vehicle, return_inverse=True)
-        number = [self._number.setdefault(name, len(self._number)) for name in names.tolist()]
-        return np.array(number, dtype=np.int64)[which]
+        number = [self._number.setdefault(name, len(self._number)) for name in vehicle.tolist()]
+        return np.array(number, dtype=np.int64)
+
+
+def _runs(vehicle: NDArray[np.uint64], time_ms: NDArray[np.int64]) -> NDArray[np.intp] | None:
+    """Where each vehicle's rows begin, if they stand together and in order of time."""
+    another = vehicle[1:] != vehicle[:-1]
+    if not (another | (time_ms[1:] >= time_ms[:-1])).all():
+        return None
+    first = np.flatnonzero(np.append(True, another))
+    return first if len(np.unique(vehicle[first])) == len(first) else None
 
 
 def _floats(column: pa.ChunkedArray, unit: float) -> NDArray[np.float32]:
     """Missing is NaN."""
-    return np.asarray(column.cast(pa.float64()).to_numpy() * unit, dtype=np.float32)
+    return np.asarray(column.cast(pa.float32()).to_numpy() * np.float32(unit), dtype=np.float32)

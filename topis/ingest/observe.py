@@ -40,6 +40,7 @@ LONGEST_ON_MS = 300_000
 VEHICLE_M = 5.0
 #: A sensor of which nothing came for this long is taken for dead (s); a short block says nothing.
 SILENT_S = 3600.0
+NEVER_MS = -(2**62)
 #: What is seen of a lane is taken to be straight over this length before its end (m).
 STRAIGHT_M = 60.0
 _NO_SPEED = 65535
@@ -112,7 +113,8 @@ class ArchiveObservations:
         self._loops = loop & sensors.alive & ("loop_event" in self._feeds)
         self._cameras = ~loop & sensors.alive & ("cctv_track" in self._feeds)
         self._views = _view_counts(network, road_map, sensors, keys)
-        self._last_ms = np.full(len(sensors), begin_ms, dtype=np.int64)
+        # Who has told nothing yet may not be there at all.
+        self._last_ms = np.full(len(sensors), NEVER_MS, dtype=np.int64)
         self._block_ms = begin_ms
         self._reading: F4 = np.zeros((0, len(sensors), 2), np.float32)
         self._probes = _Probes.none()
