@@ -76,6 +76,30 @@ def test_an_estimate_goes_on_with_the_mate_and_says_so(
     assert again.confidence[lane] == np.float32(SURE_LOOPS)
 
 
+def test_a_mate_with_other_traffic_is_scaled_as_it_was(
+    network: Network, sensors: SensorTable
+) -> None:
+    """Half as many vehicles on the lane whose loops die: its mate's count for half."""
+    estimator = Estimator(network, sensors)
+    dead = int(np.flatnonzero(sensors.kind == LOOP_STOP_LINE)[0])
+    lane = int(sensors.serves[dead])
+    own = np.flatnonzero(sensors.serves == lane).tolist()
+    green = np.ones(network.groups, bool)
+    number = int(np.flatnonzero(network.approach_lanes == lane)[0])
+    counted = np.zeros(2)
+    for second in range(1800):
+        told = read(network, sensors, second, [])
+        if second % 8 >= 4:
+            told.reading[own] = 0.0
+        if second >= 900:
+            told.reading[dead] = np.nan
+        estimator.update(told, green)
+        if second >= 300:
+            counted[int(second >= 900)] += estimator.evidence.departed_veh[number]
+    assert counted[0] == pytest.approx(75, abs=2)
+    assert counted[1] / 900 == pytest.approx(counted[0] / 600, rel=0.15)
+
+
 def test_a_road_without_a_loop_left_keeps_the_flow_it_had(
     network: Network, sensors: SensorTable
 ) -> None:

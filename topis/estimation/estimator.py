@@ -35,6 +35,8 @@ ASSUMED_SATURATION = 0.6
 FLOW_EVERY_S = 10.0
 #: Counts of so long are more than chance (s).
 COUNTED_S = 120.0
+#: Traffic of two lanes of a road is taken to be no further apart than this, and known from here.
+MOST_APART, LEAST_FLOW_VPS = 4.0, 0.01
 #: Confidence in a lane that nobody looks at, without and with probes that vouch for its flow.
 GUESSED, VOUCHED = 0.1, 0.5
 #: In lanes seen by loops, by cameras, and by the loops of the lane beside.
@@ -219,6 +221,7 @@ class Estimator:
         self._view = self._spread(self._view_veh, np.nan)
         self._greens = _Greens(network, self.lanes)
         self._last_ms: int | None = None
+        self._serves = self._of_lane[np.where(sensors.serves >= 0, sensors.serves, sensors.lane)]
         self._substitutes = Substitutes(network, sensors)
         self._memory = FlowMemory(count)
         self._missing: NDArray[np.bool_] | None = None
@@ -232,6 +235,7 @@ class Estimator:
         whole = self._installed
         source = self._substitutes.of(missing)
         self._mended = np.flatnonzero((source >= 0) & missing)
+        self._mended_scale = self._traffic_beside(source)
         self._source = source
         # The last one stands for no sensor at all (-1).
         usable = np.append(source >= 0, False)
@@ -257,12 +261,25 @@ class Estimator:
         self._balance = FlowBalance(self.network, seen_by != UNSEEN)
         self._probe_flow.count(seen_by != UNSEEN)
 
+    def _traffic_beside(self, source: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Traffic of each mended loop's lane over that of its mate's, float32[mended].
+
+        As it was when both were seen, else alike.
+        """
+        own, mate = self._serves[self._mended], self._serves[source[self._mended]]
+        known = self._memory.recall()
+        with np.errstate(invalid="ignore", divide="ignore"):
+            seen = known[own] / known[mate]
+        ratio = np.where(np.isfinite(seen) & (known[mate] > LEAST_FLOW_VPS), seen, 1.0)
+        return np.clip(ratio, 1.0 / MOST_APART, MOST_APART).astype(np.float32)
+
     def _told(self, reading: NDArray[np.float32]) -> NDArray[np.float32]:
         """Readings with those of the dead filled in by their mates', or nothing."""
         self._look(np.isnan(reading[:, 0]))
         if len(self._mended):
             reading = reading.copy()
             reading[self._mended] = reading[self._source[self._mended]]
+            reading[self._mended, 0] *= self._mended_scale
         return zero_if_unknown(reading)
 
     def update(self, observation: Observation, group_green: NDArray[np.bool_]) -> TrafficState:

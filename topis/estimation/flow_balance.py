@@ -24,11 +24,7 @@ class FlowBalance:
         self._network, self._counted = network, counted
         approach = network.approach_lanes
         self._link = network.lane_link[approach]
-        share = network.conn_share.astype(np.float64)
-        share[network.lane_use[network.conn_from_lane] == NOT_MOTOR] = 0.0
-        from_link = network.lane_link[network.conn_from_lane]
-        total = np.bincount(from_link, share, minlength=network.links)
-        part = share / np.maximum(total[from_link], 1e-9)
+        part = _conn_parts(network)
         self._move_share = np.bincount(
             network.conn_move, part, minlength=len(network.move_from_link)
         )
@@ -69,3 +65,12 @@ class FlowBalance:
             flow[free] = into[free]
         self._sweeps = SWEEPS
         return flow[self._link] * self._lane_share
+
+
+def _conn_parts(network: Network) -> F8:
+    """Share of its link's traffic that each connection has, float64[connections]."""
+    share = network.conn_share.astype(np.float64)
+    share[network.lane_use[network.conn_from_lane] == NOT_MOTOR] = 0.0
+    from_link = network.lane_link[network.conn_from_lane]
+    total = np.bincount(from_link, share, minlength=network.links)
+    return np.asarray(share / np.maximum(total[from_link], 1e-9))
