@@ -90,22 +90,20 @@ class GpsMatching:
             return gps
         vehicle = gps["vehicle"].to_numpy()
         time_ms = gps["time"].cast(pa.int64()).to_numpy()
-        columns = [
-            *self._matcher.metres(gps["lat_e7"].to_numpy(), gps["lon_e7"].to_numpy()),
-            _floats(gps["speed_cmps"], 0.01),
-            _floats(gps["heading_cdeg"], 0.01),
-        ]
+        x_m, y_m = self._matcher.metres(gps["lat_e7"].to_numpy(), gps["lon_e7"].to_numpy())
+        speed_mps = _floats(gps["speed_cmps"], 0.01)
+        heading_deg = _floats(gps["heading_cdeg"], 0.01)
         # The matcher wants each vehicle's reports in order of time, as the archive mostly has them.
         sorted_runs = _runs(vehicle, time_ms)
         order = None
         if sorted_runs is None:
             order = np.lexsort([time_ms, vehicle])
             vehicle, time_ms = vehicle[order], time_ms[order]
-            columns = [values[order] for values in columns]
+            x_m, y_m = x_m[order], y_m[order]
+            speed_mps, heading_deg = speed_mps[order], heading_deg[order]
             sorted_runs = np.flatnonzero(np.append(True, vehicle[1:] != vehicle[:-1]))
         dense = self._dense(vehicle[sorted_runs])
         lengths = np.diff(np.append(sorted_runs, len(vehicle)))
-        x_m, y_m, speed_mps, heading_deg = columns
         matched = self._matcher.match(
             Points(np.repeat(dense, lengths), time_ms, x_m, y_m, speed_mps, heading_deg)
         )

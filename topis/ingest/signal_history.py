@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topis.ingest.observe import TICK_MS, Keys
+from topis.ingest.program_lamps import green_table
 from topis.ingest.slices import ArchiveSlices, int64_ms
-from topis.ingest.synth_traffic import green_table
 from topis.model.lamp import PRIORITY, RED, YELLOW
 from topis.model.network import Network
 

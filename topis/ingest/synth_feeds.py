@@ -8,9 +8,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from topis.ingest.program_lamps import green_table
 from topis.ingest.synth_city import City
 from topis.ingest.synth_motion import Motion, Which
-from topis.ingest.synth_traffic import QUEUE_MPS, Passages, green_table
+from topis.ingest.synth_traffic import QUEUE_MPS, Passages
 from topis.model.lamp import is_green
 from topis.model.observation import CAMERA, LOOP_ADVANCE, LOOP_STOP_LINE
 
