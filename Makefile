@@ -41,7 +41,7 @@ lint: $(STAMP)  ## ruff, mypy (strict) and cython-lint
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint topis/_core
 
 $(VENV)/.peers: $(VENV)/.packages
-	$(BIN)/python -m pip install --quiet "duckdb>=1.2" "polars>=1.20"
+	$(BIN)/python -m pip install --quiet "duckdb>=1.2,<2" "polars>=1.20"
 	touch $@
 
 bench: $(STAMP) $(VENV)/.peers  ## benchmarks; ONLY=name picks some

@@ -9,9 +9,12 @@ import click
 import topis
 from topis.cli import EXIT_CODES
 from topis.cli.data import data
+from topis.cli.events import events
 from topis.cli.ingest import ingest_command
+from topis.cli.measures import measures
 from topis.cli.network import network
 from topis.cli.publish import publish_command
+from topis.cli.replay import replay_command
 from topis.cli.scenarios import scenarios
 from topis.cli.simulate import simulate
 from topis.cli.synth import synth
@@ -36,10 +39,13 @@ for _command in (
     network,
     scenarios,
     verify,
+    measures,
+    events,
     ingest_command,
     data,
     synth,
     publish_command,
+    replay_command,
 ):
     cli.add_command(_command)
 

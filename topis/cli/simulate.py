@@ -12,6 +12,7 @@ import click
 
 from topis.cli import EXIT_CODES
 from topis.cli.progress import BatchProgress
+from topis.cli.settings import setting_pairs
 from topis.config import LAYOUTS, sensing_layout
 from topis.control.registry import check_controller, controller_names
 from topis.errors import EXIT_INTERRUPTED, InputError, OutputError
@@ -25,19 +26,6 @@ from topis.run.simulate import RunSpec
 from topis.run.sumocfg import read_sumocfg
 
 _CONTROLLERS = "\n".join(f"  {name:21}{text}" for name, text in controller_names().items())
-
-
-def _settings(pairs: tuple[str, ...]) -> dict[str, float]:
-    values = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        try:
-            values[name] = float(text)
-        except ValueError:
-            equals = ""
-        if not equals:
-            raise InputError(f"--set {pair}: expected NAME=NUMBER, for example --set interval_s=5")
-    return values
 
 
 def _number(_: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
@@ -139,7 +127,7 @@ def simulate(
       topis simulate gangnam -c max-pressure --sensing loops --set interval_s=8
     """  # noqa: D301
     names = controllers or ("shipped", "adaptive")
-    settings = _settings(pairs)
+    settings = setting_pairs(pairs)
     if len(set(names)) < len(names):
         raise InputError("the same controller is named twice; name each once")
     if seed is not None and seeds is not None:

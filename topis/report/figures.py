@@ -33,10 +33,10 @@ _MAX_POINTS = 15_000
 _MAX_BINS = 240
 
 # Okabe and Ito's colours, in an order whose neighbours differ in brightness too.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 _DASHES = ("-", "--", "-.", ":")
-_LAMP_COLOURS = {"r": "#b2182b", "y": "#f0b323", "g": "#74c69d"}
-_STYLE: Mapping[Any, Any] = {
+LAMP_COLOURS = {"r": "#b2182b", "y": "#f0b323", "g": "#74c69d"}
+STYLE: Mapping[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "axes.spines.top": False,
@@ -69,7 +69,7 @@ def delay_map(
     extent = np.concatenate([corners.reshape(-1, 2), *lines])
     span = np.ptp(extent, axis=0) if len(extent) else np.ones(2)
     ratio = min(1.6, max(0.35, (span[1] or 1) / (span[0] or 1)))
-    with matplotlib.rc_context(dict(_STYLE)):
+    with matplotlib.rc_context(dict(STYLE)):
         height = rows * (WIDTH_IN / columns * ratio * 0.95 + 0.35) + 0.9
         figure = Figure(figsize=(WIDTH_IN, min(height, 9.0)), layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -92,7 +92,7 @@ def delay_map(
 
 def delay_distribution(measures: Sequence[Measures]) -> str:
     """Share of vehicles with at most a delay, per controller, seeds pooled; delay on a log axis."""
-    with matplotlib.rc_context(dict(_STYLE)):
+    with matplotlib.rc_context(dict(STYLE)):
         figure, axes = _single(3.5)
         longest_s = 10.0
         for place, (name, runs) in enumerate(_by_controller(measures).items()):
@@ -118,7 +118,7 @@ def delay_distribution(measures: Sequence[Measures]) -> str:
 
 def queue_over_time(measures: Sequence[Measures]) -> str:
     """Mean number of standing vehicles over time: mean of the seeds, band from least to most."""
-    with matplotlib.rc_context(dict(_STYLE)):
+    with matplotlib.rc_context(dict(STYLE)):
         figure, axes = _single(3.3)
         begin_s = min((run.begin_s for run in measures), default=0.0)
         for place, (name, runs) in enumerate(_by_controller(measures).items()):
@@ -142,14 +142,14 @@ def queue_over_time(measures: Sequence[Measures]) -> str:
 
 def delay_bars(rows: Sequence[Row]) -> str:
     """Mean delay per controller, with its 95 % interval over the seeds."""
-    with matplotlib.rc_context(dict(_STYLE)):
+    with matplotlib.rc_context(dict(STYLE)):
         figure, axes = _single(0.9 + 0.42 * len(rows))
         cells = [row.cells["delay_s"] for row in rows]
         ends = [(cell.mean or 0.0) + (cell.half or 0.0) for cell in cells]
         room = max([*ends, 1e-9])
         for place, (cell, end) in enumerate(zip(cells, ends, strict=True)):
             mean, half = cell.mean or 0.0, cell.half
-            axes.barh(place, mean, height=0.62, color=_COLOURS[place % len(_COLOURS)], alpha=0.85)
+            axes.barh(place, mean, height=0.62, color=COLOURS[place % len(COLOURS)], alpha=0.85)
             if half is not None:
                 axes.errorbar(mean, place, xerr=half, color="#222222", capsize=4, lw=1.4)
             label = "–" if cell.mean is None else f"{mean:.1f}"
@@ -185,7 +185,7 @@ def time_space(
     window = (start_s, start_s + window_s)
     signals = read_columns(path / "signals.parquet", ("time_ms", "junction"), ("state",))
     moves = read_columns(path / "trajectories.parquet", ("time_s", "vehicle", "position_m"))
-    with matplotlib.rc_context(dict(_STYLE)):
+    with matplotlib.rc_context(dict(STYLE)):
         figure, axes = _single(4.6)
         axes.add_collection(
             LineCollection(_trajectories(moves, window), colors="#3d5a80", linewidths=0.6)
@@ -197,7 +197,7 @@ def time_space(
                     [position_m] * len(spans),
                     [span[0] - start_s for span in spans],
                     [span[1] - start_s for span in spans],
-                    colors=_LAMP_COLOURS[lamp],
+                    colors=LAMP_COLOURS[lamp],
                     linewidths=3.5 if lamp == "r" else 2.5,
                     zorder=3,
                 )
@@ -207,7 +207,7 @@ def time_space(
         axes.set_xlabel(f"time since {format_clock(start_s)} (s)")
         axes.set_ylabel("position along the corridor (m)")
         names = {"r": "red", "y": "yellow", "g": "green"}
-        entries: list[Any] = [Patch(color=_LAMP_COLOURS[lamp], label=names[lamp]) for lamp in names]
+        entries: list[Any] = [Patch(color=LAMP_COLOURS[lamp], label=names[lamp]) for lamp in names]
         entries.append(Line2D([], [], color="#3d5a80", lw=0.9, label="vehicle"))
         figure.legend(handles=entries, loc="outside upper center", ncols=4)
         return _svg(figure, name)
@@ -345,7 +345,7 @@ def _single(height_in: float) -> tuple[Figure, Axes]:
 
 def _line(place: int) -> dict[str, Any]:
     dash = _DASHES[place % len(_DASHES)]
-    return {"color": _COLOURS[place % len(_COLOURS)], "linestyle": dash, "linewidth": 1.8}
+    return {"color": COLOURS[place % len(COLOURS)], "linestyle": dash, "linewidth": 1.8}
 
 
 def _legend(figure: Figure, axes: Axes) -> None:

@@ -332,6 +332,20 @@ class JournalReader:
             stage[junction] = wanted
             yield stage.copy()
 
+    def signals(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[Any]]:
+        """Every change of lamps: time, junction, and what each of its heads shows from then on."""
+        time_ms, junction, state = (
+            self._column("signals", name) for name in ("time_ms", "junction", "state")
+        )
+        return time_ms, junction, state
+
+    def decisions(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
+        """Every change of a command: time, junction, stage."""
+        time_ms, junction, stage = (
+            self._column("decisions", name) for name in ("time_ms", "junction", "stage")
+        )
+        return time_ms, junction, stage
+
     def refusals(self) -> list[tuple[int, int, int, int]]:
         """All refusals as (time ms, junction, wanted, reason)."""
         table = _read(self.folder / "refusals.parquet")

@@ -15,7 +15,7 @@ from topis.errors import InputError
 from topis.ingest.rows import Parsed, Rows
 from topis.model.schemas import FEEDS, TIME, Feed
 
-BATCH_ROWS = 1_000_000
+BATCH_ROWS = 250_000
 
 
 class Canonical:

@@ -1,0 +1,50 @@
+"""Queues over a journal, as the engine estimated them: the journal's readings, estimated again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from topis.estimation.estimator import Estimator
+from topis.model.lamp import codes_from_letters, is_green
+from topis.report.journal import JournalReader
+
+#: Queues are counted up to this length (vehicles a lane).
+LONGEST_VEH = 250
+
+
+def queue_table(journal: JournalReader) -> pd.DataFrame:
+    """A row an approach lane that is seen: its ``queue_max_veh`` and ``queue_p95_veh`` over time.
+
+    The 95th percentile is of whole vehicles, over all ticks; ``lane`` is the network's.
+    """
+    network = journal.network
+    lanes = network.approach_lanes
+    estimator = Estimator(network, journal.sensors)
+    green = np.zeros(network.groups, dtype=bool)
+    counts = np.zeros((len(lanes), LONGEST_VEH + 1), dtype=np.int32)
+    seen = np.zeros(len(lanes), dtype=bool)
+    here = np.arange(len(lanes))
+    time_ms, junction, text = journal.signals()
+    row = 0
+    for observation, local in zip(journal.observations(), journal.local_lamps(), strict=True):
+        # As in the loop: what was seen of local programs, and what the tick before has switched.
+        for number, lamps in local:
+            first, last = network.junction_group_ptr[number : number + 2]
+            green[first:last] = is_green(lamps)
+        state = estimator.update(observation, green)
+        while row < len(time_ms) and time_ms[row] <= observation.time_ms:
+            first, last = network.junction_head_ptr[junction[row] : junction[row] + 2]
+            green[network.head_group[first:last]] = is_green(codes_from_letters(text[row]))
+            row += 1
+        queue = state.queue_veh[lanes]
+        whole = np.clip(np.rint(np.nan_to_num(queue)), 0, LONGEST_VEH).astype(np.intp)
+        counts[here, whole] += 1
+        seen |= state.confidence[lanes] > 0
+    total = counts.sum(axis=1, keepdims=True)
+    reached = np.cumsum(counts, axis=1) >= 0.95 * total
+    longest = LONGEST_VEH - np.argmax(counts[:, ::-1] > 0, axis=1)
+    table = pd.DataFrame(
+        {"lane": lanes, "queue_max_veh": longest, "queue_p95_veh": reached.argmax(axis=1)}
+    )
+    return table[seen].reset_index(drop=True)
