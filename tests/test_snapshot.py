@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -49,7 +50,7 @@ def test_an_hour_of_snapshots(day: Path, tmp_path: Path) -> None:
     assert table.schema.equals(SNAPSHOT_SCHEMA, check_metadata=True)
     times = sorted(set(table["time"].to_pylist()))
     assert len(times) == 120
-    assert {(b - a).total_seconds() for a, b in zip(times[:-1], times[1:], strict=True)} == {30.0}
+    assert {(b - a).total_seconds() for a, b in pairwise(times)} == {30.0}
     network = load_network(day / "feeds" / "city.net.xml.gz").network
     assert set(table["link"].to_pylist()) <= set(network.link_ids)
     # Against the kept truth: as many vehicles as left these links in the hour.

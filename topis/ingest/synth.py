@@ -28,11 +28,14 @@ from topis.ingest.synth_feeds import FeedMaker, Rows, Told
 from topis.ingest.synth_motion import Departures, Motion
 from topis.ingest.synth_traffic import Passages, Traffic
 from topis.ingest.synth_truth import TruthKeeper
+from topis.model.observation import CAMERA
 from topis.model.schemas import FEEDS
 from topis.units import JAM_SPACING_M
 
 #: Rows are told this long after; who is under way for longer is told of too late.
 HOLD_S, WINDOW_S, HOUR_S = 300, 300, 3600
+#: With more cameras rows are written in shorter windows: they are what memory is needed for.
+MANY_CAMERAS, SHORT_WINDOW_S = 50, 60
 #: Traffic before the first hour, so that the streets are not empty then.
 WARM_UP_S = 1800
 DUPLICATE_SHARE, IMPOSSIBLE_SHARE, LATE_SHARE = 0.002, 0.001, 0.001
@@ -93,16 +96,21 @@ def _checked(options: SynthOptions) -> int:
     """UTC ms of the day's first moment."""
     if not 0.0 < options.scale <= 10.0:
         raise InputError(f"scale {options.scale:g} is out of range; give more than 0, at most 10")
-    if not 0.0 <= options.faulty <= 1.0 or options.seed < 0:
-        raise InputError("a share lies between 0 and 1, and a seed is 0 or more; change the option")
+    if not 0.0 <= options.faulty <= 1.0:
+        raise InputError(f"faulty {options.faulty:g} is no share; give 0 to 1")
+    if options.seed < 0:
+        raise InputError(f"seed {options.seed} is below 0; give 0 or more")
     if not 0.0 < options.load <= 3.0:
         raise InputError(f"load {options.load:g} is out of range; give more than 0, at most 3")
     try:
         if len(options.date) != 10:
             raise ValueError(options.date)
-        return int(np.datetime64(options.date, "D").astype("datetime64[ms]").astype(np.int64))
+        day = np.datetime64(options.date, "D")
     except ValueError:
         raise InputError(f"date {options.date!r} is none; write 2026-11-17") from None
+    if not np.datetime64("2000-01-01") <= day <= np.datetime64("2099-12-31"):
+        raise InputError(f"date {options.date} cannot be ingested; give one in 2000 to 2099")
+    return int(day.astype("datetime64[ms]").astype(np.int64))
 
 
 class _Day:
@@ -114,6 +122,10 @@ class _Day:
         self._midnight_ms = midnight_ms
         self._faults = plant(city, options.seed, options.faulty, options.hours)
         self._maker = FeedMaker(city, options.seed)
+        sensors = city.sensors
+        cameras = np.unique(sensors.junction[(sensors.kind == CAMERA) & sensors.alive])
+        self._watched = np.unique(city.district[cameras]).tolist()
+        self._window_s = WINDOW_S if len(cameras) <= MANY_CAMERAS else SHORT_WINDOW_S
         self._traffic = Traffic(city.network, options.seed, options.load)
         self._begin_s, self._end_s = (HOUR_S * hour for hour in options.hours)
         self._truth = TruthKeeper(city.network, self._begin_s)
@@ -130,16 +142,16 @@ class _Day:
         held: list[Passages] = []
         fresh: list[Passages] = []
         told_s = self._begin_s
-        total = (self._end_s - self._begin_s) // WINDOW_S
+        total = (self._end_s - self._begin_s) // self._window_s
         for now_s, passages in self._traffic.drive(first_s, self._end_s + HOLD_S):
             self._truth.add(passages)
             fresh.append(passages)
-            if now_s < told_s + WINDOW_S + HOLD_S:
+            if now_s < told_s + self._window_s + HOLD_S:
                 continue
-            until_s = told_s + WINDOW_S
+            until_s = told_s + self._window_s
             progress(
                 f"{told_s // 3600:02d}:{told_s % 3600 // 60:02d}",
-                (told_s - self._begin_s) // WINDOW_S,
+                (told_s - self._begin_s) // self._window_s,
                 total,
             )
             self._tell(held, fresh, told_s, until_s)
@@ -179,15 +191,23 @@ class _Day:
             made = {
                 "loop_event": maker.loop_rows(told, rng),
                 "gps": maker.probe_rows(told, rng),
-                "cctv_track": maker.camera_rows(told, missed, rng),
             }
             for feed, rows in made.items():
-                rows = spoil(feed, rows, self._faults, (from_s, until_s), rng)
-                self._feeds[feed].write(rows, from_s // HOUR_S, rng)
+                self._write(feed, rows, from_s, until_s, rng)
+            for district in self._watched:
+                rows = maker.camera_rows(told, missed, rng, district)
+                self._write("cctv_track", rows, from_s, until_s, rng)
         rows = maker_rows = self._maker.signal_rows(from_s, until_s)
         self._feeds["signal_event"].write(
             rows | {"order": maker_rows["time"]}, from_s // HOUR_S, None
         )
+
+    def _write(
+        self, feed: str, rows: Rows, from_s: int, until_s: int, rng: np.random.Generator
+    ) -> None:
+        rows = spoil(feed, rows, self._faults, (from_s, until_s), rng)
+        if len(rows["order"]):
+            self._feeds[feed].write(rows, from_s // HOUR_S, rng)
 
     def _tell_plans(self) -> None:
         files = _FeedFiles(self._into, "plan", self._city, self._midnight_ms)

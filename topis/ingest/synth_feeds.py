@@ -147,10 +147,16 @@ class FeedMaker:
         camera[sensors.lane[which]] = sensors.junction[which]
         return camera
 
-    def camera_rows(self, told: Told, missed_share: float, rng: np.random.Generator) -> Rows:
-        """Ten frames a second of everything in view; ``camera`` and ``lane`` numbers."""
+    def camera_rows(
+        self, told: Told, missed_share: float, rng: np.random.Generator, district: int
+    ) -> Rows:
+        """Ten frames a second of all in view of a district's cameras.
+
+        ``camera`` and ``lane`` are numbers. By district: they are far the most rows.
+        """
         some = told.passages
-        which = np.flatnonzero(self._camera[some.lane] >= 0)
+        camera = self._camera[some.lane]
+        which = np.flatnonzero((camera >= 0) & (self.city.district[camera] == district))
         # Who joins the queue farther back than one sees comes into view as it moves up.
         seen_s = told.motion.passing_s(which, self._view_m[some.lane[which]])
         seen_s = np.maximum(seen_s, some.enter_s[which])
