@@ -10,29 +10,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.dataset as ds
 import pytest
+from cpu_time import ROUNDS, cpu_s
 from feed_rows import BEGIN_MS, LANES_PER_CAMERA, camera_hour, gps_hour, loop_hour
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from topis.ingest.aggregate import PERIOD_MS, STANDING_CMPS, Aggregator
 
-CAMERAS, MINUTES, TIMES = 128, 10, 5
+CAMERAS, MINUTES = 128, 10
 Figure = Callable[[str, float, str], None]
-
-
-def cpu_s(work: Callable[[], object]) -> float:
-    """CPU time of all threads, the least of several runs."""
-    best = float("inf")
-    for _ in range(TIMES):
-        began = time.process_time()
-        work()
-        best = min(best, time.process_time() - began)
-    return best
 
 
 def sums_of(path: Path, cameras: int, minutes: int) -> Aggregator:
@@ -65,7 +55,7 @@ def test_ingest_camera_sums(
     scan_s = cpu_s(lambda: bare_scan(path))
     ours_s = cpu_s(lambda: sums_of(path, CAMERAS, MINUTES))
     scan_s = min(scan_s, cpu_s(lambda: bare_scan(path)))
-    sums = benchmark.pedantic(lambda: sums_of(path, CAMERAS, MINUTES), rounds=TIMES)
+    sums = benchmark.pedantic(lambda: sums_of(path, CAMERAS, MINUTES), rounds=ROUNDS)
     assert sums.sums.count.sum() == rows
     figure("ingest.cctv.over_scan", ours_s / scan_s, "x")
     figure("ingest.cctv.rows_per_core_s", rows / ours_s, "1/s")

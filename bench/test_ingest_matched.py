@@ -6,7 +6,6 @@ of the feed, the work reads those it needs, projects, matches and sums by link. 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from cpu_time import ROUNDS, cpu_s
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from topis.config import SensingLayout
@@ -26,7 +26,7 @@ from topis.model.schemas import FEEDS
 
 Figure = Callable[[str, float, str], None]
 SENSING = SensingLayout("probes", loop_approach_share=0.0, probe_share=0.5, probe_period_s=1.0)
-TIMES = 3
+
 COLUMNS = ["vehicle", "time", "lat_e7", "lon_e7", "speed_cmps", "heading_cdeg"]
 MINUTE_MS = 60_000
 
@@ -51,15 +51,6 @@ def probes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
             )
             writer.write_table(rows.cast(feed.schema), row_group_size=len(rows))
     return folder / "day" / "city.net.xml.gz", path
-
-
-def cpu_s(work: Callable[[], object]) -> float:
-    best = float("inf")
-    for _ in range(TIMES):
-        began = time.process_time()
-        work()
-        best = min(best, time.process_time() - began)
-    return best
 
 
 def scan(path: Path) -> int:
@@ -90,7 +81,7 @@ def test_gps_to_matched_observations(
     scan_s = cpu_s(lambda: scan(path))
     matched_s = cpu_s(observe)
     scan_s = min(scan_s, cpu_s(lambda: scan(path)))
-    benchmark.pedantic(observe, rounds=TIMES)
+    benchmark.pedantic(observe, rounds=ROUNDS)
     figure("ingest.gps_matched.rows", rows, "rows")
     figure("ingest.gps_matched.over_scan", matched_s / scan_s, "x")
     figure("ingest.gps_matched.rows_per_core_s", rows / matched_s, "1/s")

@@ -14,6 +14,7 @@ from topis.estimation.probe_memory import PARKED_S, ProbeMemory
 from topis.estimation.reach import REACH_M, find_reach
 from topis.ingest.placement import place_sensors
 from topis.ingest.synth_city import make_city
+from topis.model.lamp import PRIORITY
 from topis.model.network import Network
 from topis.model.observation import Observation, ProbeReports
 
@@ -209,3 +210,33 @@ def test_the_order_within_a_tick_does_not_matter(
         other.tick(*(rows[k] for k in order))
     for name, values in vars(one.fusion.state()).items():
         assert np.allclose(values, getattr(other.fusion.state(), name), atol=1e-4), name
+
+
+def test_a_count_that_comes_back_counts_what_it_counted(network: Network) -> None:
+    """While a loop is dead its lane's flow is believed; that is no part of the count after."""
+    sensors = place_sensors(network, LAYOUTS["loops"], 1)
+    estimator = Estimator(network, sensors)
+    fusion = Fusion(network, estimator, 1.0)
+    link = network.lane_link[sensors.lane]
+    dead = np.flatnonzero(link == link[0])
+    number = int(np.flatnonzero(network.approach_lanes == sensors.serves[0])[0])
+    lamps = np.full(network.groups, PRIORITY, np.uint8)
+    flows = {}
+    for second in range(1, 1801):
+        reading = np.zeros((len(sensors), 2), np.float32)
+        if second % 5 == 0:
+            reading[:, 0], reading[:, 1] = 1.0, 0.3
+        if 600 < second <= 1200:
+            reading[dead] = np.nan
+        elif second > 1200:
+            # Traffic has gone meanwhile.
+            reading[dead] = 0.0
+        observation = Observation(second * 1000, reading, ProbeReports.none())
+        state = estimator.update(observation, np.ones(network.groups, bool))
+        fusion.update(observation, state, lamps)
+        if second % 30 == 0:
+            flows[second] = float(fusion.state().flow_vps[number])
+    assert flows[600] == pytest.approx(0.2, rel=0.02)
+    assert flows[1200] == pytest.approx(0.2, rel=0.3)
+    assert flows[1260] == 0.0
+    assert flows[1800] == 0.0

@@ -10,16 +10,17 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from tests.test_observe import DATE, fill, quiet
+from tests.made_days import DATE, made_day
 from topis.cli.main import cli
 from topis.config import SensingLayout
+from topis.errors import InputError
 from topis.ingest.dimensions import Dimensions
 from topis.ingest.health import clocks_off, loop_faults
 from topis.ingest.health_moving import camera_faults, disagreements, probe_faults
 from topis.ingest.network_file import load_network
 from topis.ingest.sensor_file import read_sensors
 from topis.ingest.slices import time_ms_of
-from topis.ingest.synth import SynthOptions, synthesise
+from topis.ingest.synth import SynthOptions
 from topis.ingest.synth_faults import CAMERA_FAULTS, LOOP_FAULTS, PROBE_FAULTS
 
 FEEDS = ("loop_event", "gps", "cctv_track")
@@ -34,9 +35,7 @@ SENSING = SensingLayout(
 def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("faulty")
     options = SynthOptions(0.001, DATE, 2, 0.25, (6, 10), sensing=SENSING)
-    synthesise(folder / "feeds", options, quiet)
-    fill(folder / "archive", folder / "feeds", folder / "feeds", FEEDS)
-    return folder
+    return made_day(folder, options, FEEDS)
 
 
 def planted(day: Path) -> list[dict[str, Any]]:
@@ -86,7 +85,7 @@ def test_faults_of_some_hours_are_those_of_these_hours(day: Path) -> None:
     archive = day / "archive"
     hour = time_ms_of(f"{DATE}T07:00"), time_ms_of(f"{DATE}T08:00")
     some = loop_faults(archive, hour)
-    assert 0 < len(some)
+    assert some
     assert all(hour[0] <= fault.begin_ms < hour[1] for fault in some)
     assert loop_faults(archive, (0, 1)) == []
 
@@ -110,3 +109,56 @@ def test_command_line(day: Path) -> None:
         assert text in done.output
     half = CliRunner().invoke(cli, [*call, *both[:2]])
     assert "give both" in str(half.exception)
+
+
+def test_what_is_damaged_is_left_out_and_told(day: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    shutil.copytree(day / "archive", archive)
+    for feed, keep in (("loop_event", 500), ("gps", 0), ("cctv_track", 3000)):
+        path = min(archive.glob(f"feed={feed}/*/hour=07/*/part.parquet"))
+        path.write_bytes(path.read_bytes()[:keep])
+    # The middle of a file can be damaged, too: its footer is read, its rows are not.
+    path = min(archive.glob("feed=cctv_track/*/hour=08/*/part.parquet"))
+    content = bytearray(path.read_bytes())
+    middle = slice(len(content) // 3, 2 * len(content) // 3)
+    content[middle] = bytes(byte ^ 0x5A for byte in content[middle])
+    path.write_bytes(content)
+    damaged: dict[str, str] = {}
+    assert loop_faults(archive, damaged=damaged)
+    camera_faults(archive, damaged)
+    assert probe_faults(archive, damaged)
+    assert len(damaged) == 4
+    assert all("damaged" in reason for reason in damaged.values())
+    for faults in (loop_faults, camera_faults, probe_faults):
+        with pytest.raises(InputError, match="damaged"):
+            faults(archive)
+    feeds = day / "feeds"
+    done = CliRunner().invoke(
+        cli,
+        [
+            "data", "health", str(archive), "--network", str(feeds / "city.net.xml.gz"),
+            "--sensors", str(feeds / "sensors.csv"),
+        ],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert done.output.count("left out: ") == 4
+
+
+def test_lists_have_their_columns_apart(day: Path) -> None:
+    feeds = day / "feeds"
+    done = CliRunner().invoke(
+        cli,
+        [
+            "data", "health", str(day / "archive"), "--network", str(feeds / "city.net.xml.gz"),
+            "--sensors", str(feeds / "sensors.csv"),
+        ],
+    )  # fmt: skip
+    rows = [line.split() for line in done.output.splitlines() if ", an hour:" in line]
+    assert rows
+    assert all(row[1] == DATE for row in rows)
+    # A vehicle is named alike wherever it is told.
+    names = {
+        words[1] for line in done.output.splitlines() if (words := line.split())[0] == "vehicle"
+    }
+    assert names
+    assert all(len(name) == 16 for name in names)

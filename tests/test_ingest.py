@@ -286,6 +286,7 @@ def test_broken_sources_have_a_clear_error(tmp_path: Path) -> None:
         "foreign.parquet": "labelled ''",
         "notes.txt": "no format claims",
         "gone.parquet": "cannot be read",
+        "gone.txt": "no such file or folder",
     }.items():
         done = CliRunner().invoke(
             cli, ["ingest", str(tmp_path / name), "--into", str(tmp_path / "archive")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,29 +12,27 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sumolib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.made_days import DATE, fill, made_day
 from tests.reference.view_counts import ViewCounts as SlowCounts
 from topis._core.view_counts import ViewCounts
 from topis.config import LAYOUTS
 from topis.errors import InputError
 from topis.ingest.adapters import canonical
+from topis.ingest.dimensions import Dimensions
 from topis.ingest.pipeline import ingest
 from topis.ingest.slices import time_ms_of
-from topis.ingest.synth import SynthOptions, synthesise
+from topis.ingest.synth import SynthOptions
+from topis.model.lamp import is_green
 from topis.model.observation import CAMERA, CAMERA_LINE, LOOP_STOP_LINE, Observation
 from topis.model.state import StreetState
 from topis.run.archive_run import ArchiveRun, SliceOptions, open_slice
 from topis.run.street_states import street_states
 
-DATE = "2026-11-17"
-FEEDS = ("loop_event", "gps", "cctv_track", "signal_event", "plan")
 F4 = np.float32
-
-
-def quiet(*_: object) -> None:
-    """No one looks."""
 
 
 # ---- the kernel ----
@@ -91,20 +90,7 @@ def test_views_are_counted_as_the_twin_does_wherever_batches_are_cut(
 def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("observed")
     options = SynthOptions(0.001, DATE, 2, 0.0, (7, 8), sensing=LAYOUTS["seoul"])
-    synthesise(folder / "feeds", options, quiet)
-    fill(folder / "archive", folder / "feeds", folder / "feeds")
-    return folder
-
-
-def fill(archive: Path, feeds: Path, streets: Path, only: tuple[str, ...] = FEEDS) -> None:
-    files = [path for feed in only for path in sorted((feeds / feed).iterdir())]
-    ingest(
-        files,
-        archive,
-        network_file=streets / "city.net.xml.gz",
-        places_file=streets / "places.csv",
-        secret_file=streets.parent / "secret",
-    )
+    return made_day(folder, options)
 
 
 def opened(day: Path, archive: Path | None = None, **more: object) -> ArchiveRun:
@@ -175,6 +161,26 @@ def test_cameras_see_who_stands(day: Path) -> None:
     assert np.mean(np.abs(errors)) < 0.45
 
 
+@pytest.mark.parametrize("frame_ms", [200, 500, 1000])
+def test_cameras_of_few_frames_tell_as_much(day: Path, tmp_path: Path, frame_ms: int) -> None:
+    archive = tmp_path / "archive"
+    shutil.copytree(day / "archive", archive)
+    for path in archive.glob("feed=cctv_track/*/*/*/part.parquet"):
+        table = pq.ParquetFile(path).read()
+        time_ms = table["time"].cast(pa.int64()).to_numpy()
+        pq.write_table(table.filter(pa.array(time_ms % frame_ms == 0)), path)
+    sums = []
+    for folder in (day / "archive", archive):
+        run = opened(day, folder, feeds=("cctv_track",))
+        reading = np.array([o.reading for o in all_of(run)])
+        kinds = run.sensors.kind
+        sums.append(
+            [reading[:, kinds == kind, k].sum() for kind, k in
+             ((CAMERA, 0), (CAMERA, 1), (CAMERA_LINE, 0), (CAMERA_LINE, 1))]
+        )  # fmt: skip
+    assert sums[1] == pytest.approx(sums[0], rel=0.2)
+
+
 def test_what_nobody_hears_of_reads_nothing(day: Path) -> None:
     run = opened(day, feeds=("gps",))
     assert all(np.isnan(o.reading).all() for o in all_of(run)[:10])
@@ -223,9 +229,16 @@ def test_bad_slices_are_told(day: Path, tmp_path: Path) -> None:
     for wrong, text in (
         ({"feeds": ("spat",)}, "tells nothing of traffic"),
         ({"archive": tmp_path / "none"}, "no such folder"),
+        ({"begin_ms": time_ms_of(f"{DATE}T07:00:00.25")}, "within a second"),
     ):
         with pytest.raises(InputError, match=text):
             opened(day, **wrong)
+    bare = tmp_path / "bare.net.xml"
+    grid = ["--grid", "--grid.number", "2", "--default-junction-type", "priority"]
+    netgenerate = sumolib.checkBinary("netgenerate")
+    subprocess.run([netgenerate, *grid, "-o", str(bare)], check=True, capture_output=True)
+    with pytest.raises(InputError, match="has no signals"):
+        opened(day, network_file=bare)
     with pytest.raises(InputError, match="cannot be read; write"):
         time_ms_of("yesterday")
     assert time_ms_of("2026-11-17T16:00+09:00") == time_ms_of("2026-11-17T07:00")
@@ -237,5 +250,109 @@ def test_a_damaged_hour_is_left_out_and_told(day: Path, tmp_path: Path) -> None:
     shutil.copytree(day / "archive", archive)
     (path,) = archive.glob("feed=loop_event/*/hour=07/*/part.parquet")
     path.write_bytes(path.read_bytes()[:500])
-    run = opened(day, archive, feeds=("gps", "cctv_track"))
-    assert len(all_of(run)) == 1800
+    run = opened(day, archive)
+    observations = all_of(run)
+    assert len(observations) == 1800
+    assert list(run.slices.damaged) == [str(path)]
+    loops = np.flatnonzero(run.sensors.kind == LOOP_STOP_LINE)
+    assert all(np.isnan(o.reading[loops]).all() for o in observations)
+
+
+def cut(archive: Path, feed: str, begin: str, end: str) -> None:
+    """No rows of a feed from one time to the other."""
+    begin_ms, end_ms = (time_ms_of(f"{DATE}T{text}") for text in (begin, end))
+    for path in archive.glob(f"feed={feed}/*/*/*/part.parquet"):
+        table = pq.ParquetFile(path).read()
+        time_ms = table["time"].cast(pa.int64()).to_numpy()
+        pq.write_table(table.filter(pa.array((time_ms < begin_ms) | (time_ms >= end_ms))), path)
+
+
+@pytest.mark.parametrize("feed", ["loop_event", "cctv_track"])
+def test_a_feed_that_is_cut_off_reads_nothing_and_comes_back(
+    day: Path, tmp_path: Path, feed: str
+) -> None:
+    archive = tmp_path / "archive"
+    shutil.copytree(day / "archive", archive)
+    cut(archive, feed, "07:10", "07:20")
+    run = opened(day, archive)
+    reading = np.array([o.reading[:, 0] for o in all_of(run)])
+    camera = (run.sensors.kind == CAMERA) | (run.sensors.kind == CAMERA_LINE)
+    own, others = (camera, ~camera) if feed == "cctv_track" else (~camera, camera)
+    nothing = np.isnan(reading)
+    assert not nothing[:600].any()
+    assert nothing[600:1200, own].all(), "not an empty city: nobody looks"
+    assert not nothing[:, others].any()
+    assert not nothing[1200:].any()
+
+
+def test_one_loop_that_falls_silent_is_missed_as_soon_as_its_traffic_allows(
+    day: Path, tmp_path: Path
+) -> None:
+    archive = tmp_path / "archive"
+    shutil.copytree(day / "archive", archive)
+    whole = np.array([o.reading[:, 0] for o in all_of(opened(day, archive))])
+    stops = np.flatnonzero(opened(day).sensors.kind == LOOP_STOP_LINE)
+    busiest = int(stops[np.argmax(whole[:, stops].sum(axis=0))])
+    name = opened(day).sensors.ids[busiest]
+    key = next(k for k, n in Dimensions(archive).names("detectors").items() if n == name)
+    (path,) = archive.glob("feed=loop_event/*/hour=07/*/part.parquet")
+    table = pq.ParquetFile(path).read()
+    time_ms = table["time"].cast(pa.int64()).to_numpy()
+    gone = (table["detector"].to_numpy() == key) & (time_ms >= time_ms_of(f"{DATE}T07:05"))
+    pq.write_table(table.filter(pa.array(~gone)), path)
+    reading = np.array([o.reading[:, 0] for o in all_of(opened(day, archive))])
+    nothing = np.isnan(reading)
+    assert nothing[-600:, busiest].all()
+    assert not np.delete(nothing, busiest, axis=1).any()
+
+
+def test_rows_of_other_streets_and_without_a_link_are_counted(day: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    files = [
+        path for feed in ("gps", "loop_event") for path in sorted((day / "feeds" / feed).iterdir())
+    ]
+    ingest(files, archive, secret_file=day / "secret")
+    sensors = (day / "feeds" / "sensors.csv").read_text().splitlines()
+    (tmp_path / "half.csv").write_text("\n".join(sensors[: len(sensors) // 2]))
+    run = opened(day, archive, sensor_file=tmp_path / "half.csv")
+    observations = all_of(run)
+    assert run.sensors.probe_share == 0.0, "probes without links tell nothing"
+    assert not any(len(o.probes.probe) for o in observations)
+    seen = run.observations
+    assert seen.unmatched > 1000
+    assert seen.matched == 0
+    assert 0 < seen.unknown["loop_event"] < seen.rows
+    whole = opened(day)
+    all_of(whole)
+    assert set(whole.observations.unknown.values()) == {0}
+    assert whole.observations.matched > whole.observations.unmatched
+
+
+# ---- signals ----
+
+
+def test_a_controller_that_falls_silent_shows_its_program_again(day: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    shutil.copytree(day / "archive", archive)
+    cut(archive, "signal_event", "07:05", "08:00")
+    begin_ms = time_ms_of(f"{DATE}T07:00")
+    lamps = []
+    for folder in (day / "archive", archive):
+        signals = opened(day, folder).signals
+        lamps.append([signals.at(begin_ms + 1000 * k) for k in range(1, 1801)])
+    told, silent = (is_green(np.array(some)) for some in lamps)
+    assert (told[:300] == silent[:300]).all()
+    # Whatever showed last stays for as long as a cycle may last.
+    assert (silent[310:890] == silent[310]).all()
+    assert (told[920:] == silent[920:]).mean() > 0.99, "the shipped program, which they followed"
+    assert (told[310:890] != silent[310:890]).mean() > 0.1
+
+
+def test_lamps_at_the_begin_of_a_slice_are_those_told_before(day: Path) -> None:
+    begin_ms = time_ms_of(f"{DATE}T07:10")
+    later = opened(day, begin_ms=begin_ms).signals
+    whole = opened(day).signals
+    for k in range(1, 11):
+        for at_ms in range(time_ms_of(f"{DATE}T07:00") + 1000, begin_ms, 1000) if k == 1 else ():
+            whole.at(at_ms)
+        assert (later.at(begin_ms + 1000 * k) == whole.at(begin_ms + 1000 * k)).all()

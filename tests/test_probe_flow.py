@@ -90,6 +90,31 @@ def test_the_share_of_probes_is_taken_from_lanes_that_are_counted() -> None:
     assert less[1] == pytest.approx(flow[1] / 4, rel=0.5)
 
 
+def test_the_share_of_probes_stays_when_counting_sensors_die() -> None:
+    """What a lane's sensors counted before they died belongs to what its probes were then."""
+    network = networks.build([networks.crossroads(), networks.crossroads()])
+    lanes = network.approach_lanes
+    all_three = ProbeReports(
+        np.array([1, 2, 3], np.int64),
+        lanes[:3].astype(np.int32),
+        network.lane_length_m[lanes[:3]] - 1,
+        np.full(3, 10, np.float32),
+    )
+    count = len(lanes)
+    flow = np.where(np.arange(count) < 3, 0.2, 0.0).astype(np.float32)
+    both, one = (np.isin(np.arange(count), some) for some in ((0, 1), (0,)))
+    likely = []
+    for later in (both, one):
+        probe_flow = ProbeFlow(network, both, np.full(count, ASSUMED_VPS, np.float32), SHARE, 10.0)
+        for second in range(0, 3600, 20):
+            if second == 3000:
+                probe_flow.count(later)
+            probe_flow.update(all_three, flow, 20.0)
+        likely.append(probe_flow.estimate()[1][2])
+    assert likely[1] == pytest.approx(likely[0], rel=0.1)
+    assert likely[1] == pytest.approx(0.2, rel=0.2)
+
+
 def test_without_probes_nothing_is_vouched_for() -> None:
     network = crossroads()
     flow, vouched = flow_after(network, ProbeReports.none(), 10.0, 2.0, share=0.0)

@@ -341,3 +341,14 @@ def test_command_line(tmp_path: Path) -> None:
         publish(tmp_path / "archive", tmp_path / "open", "2026-11-18", 12)
     with pytest.raises(InputError, match="5 or more"):
         publish(tmp_path / "archive", tmp_path / "open", "2026-11-17", 12, least_vehicles=1)
+
+
+def test_a_damaged_hour_is_not_published(tmp_path: Path) -> None:
+    rows = [row for v in range(1, 9) for row in drive(v, 15 * v)]
+    archive = tmp_path / "archive"
+    taken_in(archive, rows)
+    (part,) = archive.glob("feed=gps/*/hour=12/*/part.parquet")
+    part.write_bytes(part.read_bytes()[:1000])
+    with pytest.raises(InputError, match="damaged"):
+        publish(archive, tmp_path / "open", "2026-11-17", 12)
+    assert not (archive / KEPT_IN).exists()

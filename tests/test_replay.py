@@ -13,14 +13,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests import networks
+from tests.made_days import DATE, made_day
 from tests.stream_cases import plain_junction
-from tests.test_observe import DATE, fill, quiet
 from topis.cli.main import cli
 from topis.config import LAYOUTS
 from topis.ingest.network_file import load_network
 from topis.ingest.program_lamps import green_table
 from topis.ingest.slices import time_ms_of
-from topis.ingest.synth import SynthOptions, synthesise
+from topis.ingest.synth import SynthOptions
 from topis.report.advice import differences
 from topis.report.journal import JournalReader
 from topis.run.replay import ADVICE_SCHEMA, StagesShown
@@ -32,9 +32,7 @@ FEEDS = ("loop_event", "gps", "cctv_track", "signal_event")
 def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("replay")
     options = SynthOptions(0.0008, DATE, 6, 0.0, (7, 8), sensing=LAYOUTS["seoul"])
-    synthesise(folder / "feeds", options, quiet)
-    fill(folder / "archive", folder / "feeds", folder / "feeds", FEEDS)
-    return folder
+    return made_day(folder, options, FEEDS)
 
 
 def run(day: Path, out: Path, *more: str, begin: str = "07:20", end: str = "07:30") -> Result:

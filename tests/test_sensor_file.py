@@ -94,6 +94,7 @@ MORE_FAULTS = [
     ("start_m", "", "start_m is ''"),
     ("start_m", "-0.5", "lie not on"),
     ("end_m", "0", "lie not on"),
+    ("serves", "10#1_0", "has no signal"),
 ]
 
 

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.test_observe import DATE, fill, quiet
+from tests.made_days import DATE, made_day
 from topis.cli.main import cli
 from topis.config import LAYOUTS
 from topis.ingest.network_file import load_network
-from topis.ingest.synth import SynthOptions, synthesise
+from topis.ingest.synth import SynthOptions
 from topis.run.snapshot import SNAPSHOT_SCHEMA
 
 FEEDS = ("loop_event", "gps", "cctv_track", "signal_event")
@@ -26,9 +26,7 @@ FEEDS = ("loop_event", "gps", "cctv_track", "signal_event")
 def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("open")
     options = SynthOptions(0.0008, DATE, 4, 0.0, (7, 8), sensing=LAYOUTS["seoul"])
-    synthesise(folder / "feeds", options, quiet)
-    fill(folder / "archive", folder / "feeds", folder / "feeds", FEEDS)
-    return folder
+    return made_day(folder, options, FEEDS)
 
 
 def publish(day: Path, archive: Path, into: Path, *more: str) -> Result:

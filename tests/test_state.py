@@ -6,15 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.test_observe import DATE, fill, quiet
+from tests.made_days import DATE, made_day, quiet
 from topis.cli.main import cli
 from topis.config import LAYOUTS
 from topis.errors import InputError
 from topis.ingest.network_file import load_network
+from topis.ingest.pipeline import ingest
 from topis.ingest.synth import SynthOptions, synthesise
 from topis.model.network import Network
 from topis.model.state import StreetState
@@ -26,9 +28,7 @@ from topis.report.state_table import LANE_SCHEMA, LINK_SCHEMA, TURN_SCHEMA
 def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("state")
     options = SynthOptions(0.001, DATE, 3, 0.05, (7, 8), sensing=LAYOUTS["seoul"])
-    synthesise(folder / "feeds", options, quiet)
-    fill(folder / "archive", folder / "feeds", folder / "feeds")
-    return folder
+    return made_day(folder, options)
 
 
 def run(day: Path, *more: str, begin: str = "07:00", end: str = "08:00") -> Result:
@@ -99,6 +99,9 @@ def test_states_are_written(day: Path, tmp_path: Path) -> None:
         (["--sensors", "nowhere.csv"], "cannot be read"),
         (["--to", "2026-11-17T06:00"], "ends before it begins"),
         (["--from", "soon"], "cannot be read; write"),
+        (["--from", "2026-11-17T07:00:00.5"], "within a second"),
+        (["--from", "2026-11-15", "--to", "2026-11-16"], "in these hours; it has some from"),
+        (["--from", "2026-11-18", "--to", "2026-11-19"], "in these hours; it has some from"),
     ],
 )
 def test_bad_calls_say_what_is_wrong(day: Path, more: list[str], text: str) -> None:
@@ -112,6 +115,57 @@ def test_a_short_slice_is_not_compared(day: Path) -> None:
     done = run(day, "--truth", str(day / "feeds" / "truth"), end="07:05")
     assert done.exit_code == 0
     assert "too short a slice" in done.output
+
+
+def test_truth_of_another_time_is_told(day: Path, tmp_path: Path) -> None:
+    truth = tmp_path / "truth" / "lanes"
+    truth.mkdir(parents=True)
+    table = pq.read_table(day / "feeds" / "truth" / "lanes")
+    late = table["time"].cast("int64").to_numpy() + 7 * 86_400_000
+    moved = pa.array(late).cast(table.schema.field("time").type)
+    column = table.schema.get_field_index("time")
+    pq.write_table(table.set_column(column, "time", moved), truth / "lanes-07.parquet")
+    done = run(day, "--truth", str(truth.parent), end="07:20")
+    assert done.exit_code == 0
+    assert "no truth of this time" in done.output
+
+
+def test_an_archive_that_lacks_feeds_is_no_empty_city(day: Path, tmp_path: Path) -> None:
+    """Cameras that never told anything are nobody's; probes without links tell nothing."""
+    feeds = day / "feeds"
+    files = [path for feed in ("loop_event", "gps") for path in sorted((feeds / feed).iterdir())]
+    ingest(files, tmp_path / "archive", secret_file=day / "secret")
+    done = CliRunner().invoke(
+        cli,
+        [
+            "data", "state", str(tmp_path / "archive"), "--network",
+            str(feeds / "city.net.xml.gz"), "--sensors", str(feeds / "sensors.csv"),
+            "--from", f"{DATE}T07:00", "--to", f"{DATE}T08:00", "--truth", str(feeds / "truth"),
+        ],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "none matched to a link; ingest" in done.output
+    found = errors_in(done.output)
+    for seen_by in ("camera", "nobody"):
+        assert found["queue", seen_by][0] < found["queue", seen_by][1]
+        assert found["flow", seen_by][0] < 2.0 * found["flow", seen_by][1]
+
+
+def test_another_citys_archive_tells_what_is_left_out(day: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    options = SynthOptions(0.001, DATE, 4, 0.0, (7, 8), sensing=LAYOUTS["loops"])
+    synthesise(other, options, quiet)
+    done = CliRunner().invoke(
+        cli,
+        [
+            "data", "state", str(day / "archive"), "--network", str(other / "city.net.xml.gz"),
+            "--sensors", str(other / "sensors.csv"), "--from", f"{DATE}T07:00",
+            "--to", f"{DATE}T07:05",
+        ],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "rows of loop_event of loops that the list of sensors does not have" in done.output
+    assert "rows of gps of links that the network does not have" in done.output
 
 
 # ---- the comparison itself ----

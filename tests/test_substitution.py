@@ -10,7 +10,7 @@ import pytest
 
 from topis.config import LAYOUTS
 from topis.estimation.estimator import GUESSED, STOOD_IN, SURE_LOOPS, Estimator
-from topis.estimation.flow_balance import FlowBalance
+from topis.estimation.flow_balance import FlowBalance, lane_shares
 from topis.estimation.substitution import SLOT_S, FlowMemory, Substitutes
 from topis.ingest.network_file import load_network
 from topis.ingest.placement import place_sensors
@@ -182,3 +182,71 @@ def test_uncounted_links_of_a_grid_get_what_flows_in(network: Network) -> None:
     sums = [(found[link == k].sum(), true_vps[link == k].sum()) for k in uncounted_links]
     errors = [abs(a - b) / b for a, b in sums]
     assert np.mean(errors) < 0.15
+
+
+def test_turn_bays_are_no_lanes_of_the_road_before(network: Network) -> None:
+    """One approach in three is counted, each road with as much a lane: so have the others."""
+    approach = network.approach_lanes
+    link = network.lane_link[approach]
+    lanes = np.diff(network.link_lane_ptr)
+    assert (lanes[link] == 3).all(), "two lanes and a bay"
+    counted = np.isin(link, np.unique(link)[::3])
+    balance = FlowBalance(network, counted)
+    per_road_vps = 0.3
+    shares = lane_shares(network)[approach]
+    found = balance.estimate((per_road_vps * shares * counted).astype(np.float32))
+    sums = np.bincount(link, found, minlength=network.links)[np.unique(link)]
+    assert sums == pytest.approx(per_road_vps, rel=0.1)
+
+
+def test_a_bay_takes_from_the_lane_it_opens_from(network: Network) -> None:
+    shares = lane_shares(network)
+    of_link = np.bincount(network.lane_link, shares, minlength=network.links)
+    leads = np.diff(network.link_move_ptr) > 0
+    assert of_link[leads] == pytest.approx(1.0)
+    for link in np.unique(network.lane_link[network.approach_lanes]).tolist():
+        own = shares[network.link_lane_ptr[link] : network.link_lane_ptr[link + 1]]
+        assert own == pytest.approx([0.5, 0.25, 0.25], abs=0.02)
+
+
+def test_a_loop_that_serves_no_signal_tells_of_no_approach(
+    network: Network, sensors: SensorTable
+) -> None:
+    """A loop far from any signal is nobody's, and not the last approach's."""
+    serves = sensors.serves.copy()
+    lost = int(np.flatnonzero(sensors.kind == LOOP_STOP_LINE)[0])
+    lane = int(serves[lost])
+    serves[lost] = -1
+    estimator = Estimator(network, replace(sensors, serves=serves))
+    number = np.flatnonzero(network.approach_lanes == lane)
+    whole = Estimator(network, sensors).evidence.seen_by
+    seen = estimator.evidence.seen_by
+    assert seen[number] != whole[number]
+    assert np.array_equal(np.delete(seen, number), np.delete(whole, number))
+    green = np.ones(network.groups, bool)
+    for second in range(60):
+        estimator.update(read(network, sensors, second, []), green)
+    counts = estimator.evidence.departed_veh
+    for second in range(60, 64):
+        told = read(network, sensors, second, [])
+        told.reading[lost, 0] = 50.0
+        estimator.update(told, green)
+        assert counts.max() < 2.0
+
+
+def test_a_stop_line_loop_alone_counts_all_that_leaves(
+    network: Network, sensors: SensorTable
+) -> None:
+    """It is covered all through red: the flow is that of the cycle, not of its green."""
+    alive = sensors.alive & (sensors.kind == LOOP_STOP_LINE)
+    estimator = Estimator(network, replace(sensors, alive=alive))
+    seen = estimator.evidence.seen_by != 0
+    assert seen.any()
+    lanes = network.approach_lanes[seen]
+    for second in range(1800):
+        told = read(network, sensors, second, np.flatnonzero(~alive).tolist())
+        green = second % 90 >= 60
+        told.reading[alive] = (float(green and second % 3 == 0), 0.3) if green else (0.0, 1.0)
+        state = estimator.update(told, np.full(network.groups, green))
+    # Ten vehicles a cycle; at the end of green a few more than on average.
+    assert state.flow_vps[lanes] == pytest.approx(10 / 90, rel=0.25)

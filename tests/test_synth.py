@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from topis.ingest.synth_faults import JUMP_SHARE, LOOP_FAULTS, PROBE_CLASSES
 from topis.ingest.synth_feeds import GREEN, RED_CLEARANCE, YELLOW
 from topis.ingest.synth_traffic import HOURLY, Traffic, source_flows
 from topis.ingest.synth_truth import TruthKeeper
-from topis.model.network import NOT_MOTOR, Network
+from topis.model.network import NOT_MOTOR, TURNAROUND, Network
 from topis.model.observation import CAMERA, LOOP_STOP_LINE
 from topis.units import BASE_SAT_FLOW_VPS
 
@@ -439,6 +440,52 @@ def test_command_line(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     done = CliRunner().invoke(cli, ["data", "health", str(tmp_path / "archive")])
     assert done.exit_code == 0, done.output
+
+
+def test_where_streets_end_traffic_goes_out_and_comes_in(tmp_path: Path) -> None:
+    """Most networks have a way back at their ends; nobody comes in again by it."""
+    import sumolib
+
+    target = tmp_path / "ends.net.xml"
+    subprocess.run(
+        [
+            sumolib.checkBinary("netgenerate"), "--grid", "--grid.number", "2",
+            "--grid.length", "200", "--grid.attach-length", "150", "--default-junction-type",
+            "traffic_light", "--output-file", str(target),
+        ],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    network = load_network(target).network
+    into = np.bincount(network.move_to_link, minlength=network.links)
+    assert (into > 0).all(), "every road has something leading into it"
+    sources, vph = source_flows(network, 1.0)
+    assert len(sources) == 8
+    assert (vph > 50.0).all()
+    traffic = Traffic(network, 1)
+    ends = network.move_to_link[network.move_turn == TURNAROUND]
+    left = came = 0
+    for _, passages in traffic.drive(8 * 3600, 9 * 3600):
+        left += int((passages.conn < 0).sum())
+        came += int(np.isin(passages.lane, sources).sum())
+        on = passages.conn[passages.conn >= 0]
+        again = np.isin(network.lane_link[network.conn_to_lane[on]], network.lane_link[sources])
+        assert not again.any()
+    assert len(ends) >= 8
+    assert left == pytest.approx(came, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "text"),
+    [
+        ("--faulty", "1.5", "faulty 1.5 is no share"),
+        ("--seed", "-2", "seed -2 is below 0"),
+        ("--date", "1999-12-31", "2000 to 2099"),
+    ],
+)
+def test_a_bad_option_is_named(tmp_path: Path, option: str, value: str, text: str) -> None:
+    done = CliRunner().invoke(cli, ["synth", option, value, "--into", str(tmp_path / "bad")])
+    assert isinstance(done.exception, InputError)
+    assert text in str(done.exception)
 
 
 BAD_OPTIONS = {

@@ -167,7 +167,7 @@ class Lane:
         self.departed_veh = out
         queue_over_loop = self.covered_s >= COVERED_S
         line_clear = self.clear_s >= CLEAR_S
-        if not queue_over_loop and dt > 0:
+        if (self.advance < 0 or not queue_over_loop) and dt > 0:
             self.flow_vps = self.flow_vps + gain * (into / dt - self.flow_vps)
         if self.advance >= 0:
             leaving = float(self.transit) * min(1.0, float(dt / self.transit_s))

@@ -130,7 +130,8 @@ class StreetQueues:
             if self.conn_below[own[-1]] > low_own:
                 ways, low, high = own, low_own, self.conn_below[own[-1]]
         who.conn = NOBODY
-        if ways:
+        # No way on, or none that anyone takes: out of the network.
+        if ways and self.conn_below[self.link_conn_ptr[link + 1] - 1] > 0.0:
             luck = low + (high - low) * draw(who.number, who.hops)
             drawn = next((k for k in ways if luck < self.conn_below[k]), ways[-1])
             # Of the lanes that lead there, the emptiest; the one drawn where it is as empty.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any
 
+import numpy as np
+
 NO_SPEED = 65535
 
 
@@ -44,6 +46,8 @@ class ViewCounts:
         line, line_m = int(f["line_sensor"][lane]), float(f["line_m"][lane])
         passed = False
         before: float | None = None
+        # How far it comes by the next frame.
+        ahead = np.float32(0.0)
         for number, (_, _, _, time_ms, x, y, speed) in enumerate(rows):
             tick = (time_ms - begin_ms) // f["tick_ms"]
             here = float(f["along_m"][lane] - (f["along_x"][lane] * x + f["along_y"][lane] * y))
@@ -53,6 +57,7 @@ class ViewCounts:
             if line >= 0 and here <= line_m < here + f["vehicle_m"]:
                 reading[tick, line, 1] += f["frame_ms"] / f["tick_ms"]
             before = here
+            ahead = np.float32(0 if speed == NO_SPEED else speed * f["frame_ms"]) / np.float32(1e5)
             last = number + 1 == len(rows)
             next_tick = None if last else (rows[number + 1][3] - begin_ms) // f["tick_ms"]
             if next_tick == tick:
@@ -67,3 +72,7 @@ class ViewCounts:
                     if speed != NO_SPEED and speed < f["standing_below"]:
                         reading[tick, sensor, 1] += 1
                     break
+        if before is None or line < 0 or passed:
+            return
+        if before > line_m >= np.float32(before) - ahead:
+            reading[tick, line, 0] += 1

@@ -209,8 +209,9 @@ cdef class LaneTracker:
         self.departed_veh[lane] = out
         self.covered_s[lane] = self.covered_s[lane] + dt_s if share >= COVERED_SHARE else 0.0
         self.clear_s[lane] = self.clear_s[lane] + dt_s if stop_share <= 0.0 else 0.0
-        # While the loop is covered arrivals are hidden and the flow known before stands.
-        if self.covered_s[lane] < COVERED_S and dt_s > 0.0:
+        # While the upstream loop is covered arrivals are hidden and the flow known before stands;
+        # over the stop line goes, sooner or later, who has come.
+        if (advance < 0 or self.covered_s[lane] < COVERED_S) and dt_s > 0.0:
             self.flow_vps[lane] += gain * (into / dt_s - self.flow_vps[lane])
         if advance >= 0:
             self.transit[lane] += into - self.transit[lane] * min(

@@ -181,7 +181,8 @@ cdef class StreetQueues:
             else:
                 base, top = 0.0, 1.0
         self.hops[who] += 1
-        if first == last:
+        # No way on, or none that anyone takes: out of the network.
+        if first == last or self.conn_below[self.link_conn_ptr[link + 1] - 1] <= 0.0:
             self.conn[who] = NOBODY
         else:
             draw = base + (top - base) * _draw(

@@ -2,7 +2,7 @@
 
 One pass over rows in the archive's order (camera, track, time). Of each track the last frame of
 a tick counts, as an instant's picture would; a line is passed where a track's distance to the
-stop line falls below the line's.
+stop line falls below the line's, or would have by the next frame when it ends.
 """
 
 from libc.stdint cimport int64_t
@@ -29,7 +29,7 @@ cdef class ViewCounts:
     cdef int64_t tick_ms, frame_ms
     # The track that is being followed.
     cdef int64_t camera, track, lane, tick
-    cdef float before_m
+    cdef float before_m, next_m
     cdef bint standing, passed, pending
     cdef int64_t seen_ms
     cdef readonly int64_t unknown
@@ -89,6 +89,7 @@ cdef class ViewCounts:
                 )
                 if camera[i] != self.camera or track[i] != self.track or lane != self.lane:
                     self.settle(begin_ms, reading)
+                    self.go_on(reading)
                     self.camera = camera[i]
                     self.track = track[i]
                     self.lane = lane
@@ -108,6 +109,9 @@ cdef class ViewCounts:
                     reading[tick, line, 1] = min(reading[tick, line, 1] + frame_share, <float>1.0)
                 self.tick = tick
                 self.before_m = before_m
+                self.next_m = 0.0
+                if speed_cmps[i] != NO_SPEED:
+                    self.next_m = <float>(speed_cmps[i] * self.frame_ms) / <float>100000.0
                 self.seen_ms = time_ms[i]
                 self.standing = (
                     speed_cmps[i] != NO_SPEED and speed_cmps[i] < self.standing_below
@@ -117,7 +121,18 @@ cdef class ViewCounts:
     def finish(self, int64_t begin_ms, float[:, :, ::1] reading):
         """The last track counts as well; what comes after is another time."""
         self.settle(begin_ms, reading)
+        self.go_on(reading)
         self.camera = self.track = self.lane = -1
+
+    cdef void go_on(self, float[:, :, ::1] reading) noexcept nogil:
+        """Who would have passed the line by the next frame, which does not show it, did so."""
+        cdef int line
+        if self.camera < 0 or self.passed:
+            return
+        line = self.line_sensor[self.lane]
+        if line >= 0 and self.before_m > self.line_m[self.lane] >= self.before_m - self.next_m:
+            reading[self.tick, line, 0] += 1.0
+            self.passed = True
 
     cdef void settle(self, int64_t begin_ms, float[:, :, ::1] reading) noexcept nogil:
         """Who is still in view when the tick ends is counted in its stretch."""

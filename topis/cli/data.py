@@ -69,21 +69,22 @@ def health_command(archive: Path, network: Path | None, sensors: Path | None) ->
     one place, or jumping. A clock is told by source: how far it is before (+) or behind the
     others of the same stream. Times are UTC.
     """
-    dimensions = Dimensions(archive)
-    _print_loops(archive, dimensions)
-    if network is not None and sensors is not None:
-        _print_disagreements(archive, network, sensors)
-    elif network is not None or sensors is not None:
+    if (network is None) != (sensors is None):
         raise InputError("to compare the loops of each lane, give both --network and --sensors")
+    dimensions = Dimensions(archive)
+    damaged: dict[str, str] = {}
+    _print_loops(archive, dimensions, damaged)
+    if network is not None and sensors is not None:
+        _print_disagreements(archive, network, sensors, damaged)
     names = dimensions.names("cameras")
-    cameras = camera_faults(archive)
+    cameras = camera_faults(archive, damaged)
     click.echo(f"{archive}: {len(cameras)} times a camera was silent")
     for camera in cameras:
         click.echo(
-            f"  {names.get(camera.camera, camera.camera)!s:12}silent      "
+            f"  {names.get(camera.camera, camera.camera)!s:12} silent      "
             f"{_time(camera.begin_ms)} to {_time(camera.end_ms)}"
         )
-    probes = probe_faults(archive)
+    probes = probe_faults(archive, damaged)
     click.echo(f"{archive}: {len(probes)} probes report wrong places")
     for probe in probes[:MOST_PROBES]:
         click.echo(
@@ -93,11 +94,13 @@ def health_command(archive: Path, network: Path | None, sensors: Path | None) ->
     if len(probes) > MOST_PROBES:
         click.echo(f"  and {len(probes) - MOST_PROBES} more")
     _print_clocks(archive, dimensions)
+    for path, reason in damaged.items():
+        click.echo(f"  left out: {path}: {reason}")
 
 
-def _print_loops(archive: Path, dimensions: Dimensions) -> None:
+def _print_loops(archive: Path, dimensions: Dimensions, damaged: dict[str, str]) -> None:
     names = dimensions.names("detectors")
-    faults = loop_faults(archive)
+    faults = loop_faults(archive, damaged=damaged)
     click.echo(f"{archive}: {len(faults)} faults, at {len({f.detector for f in faults})} loops")
     for fault in faults:
         click.echo(
@@ -106,13 +109,15 @@ def _print_loops(archive: Path, dimensions: Dimensions) -> None:
         )
 
 
-def _print_disagreements(archive: Path, network_file: Path, sensor_file: Path) -> None:
+def _print_disagreements(
+    archive: Path, network_file: Path, sensor_file: Path, damaged: dict[str, str]
+) -> None:
     network = load_network(network_file).network
-    found = disagreements(archive, network, read_sensors(sensor_file, network))
+    found = disagreements(archive, network, read_sensors(sensor_file, network), damaged)
     click.echo(f"{archive}: {len(found)} times the two loops of a lane counted differently")
     for row in found:
         click.echo(
-            f"  {row.lane:12}{_time(row.begin_ms)}, an hour: {row.upstream_veh} upstream, "
+            f"  {row.lane:12} {_time(row.begin_ms)}, an hour: {row.upstream_veh} upstream, "
             f"{row.stop_line_veh} at the stop line"
         )
 
@@ -122,7 +127,9 @@ def _print_clocks(archive: Path, dimensions: Dimensions) -> None:
     click.echo(f"{archive}: {len(clocks)} clocks off")
     for clock in clocks[:MOST_PROBES]:
         column = FEEDS[clock.feed].column(FEEDS[clock.feed].entity[0])
-        name = dimensions.names(column.names).get(clock.entity, str(clock.entity))
+        # Vehicles have no name; their pseudonyms are told as above.
+        unnamed = str(clock.entity) if column.names else f"{clock.entity:016x}"
+        name = dimensions.names(column.names).get(clock.entity, unnamed)
         skew = f"{clock.skew_ms / 1000:+9.1f} s"
         click.echo(f"  {column.name} {name!s:12}{skew}  {clock.feed} of {clock.file}")
     if len(clocks) > MOST_PROBES:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
+import numpy as np
 
 from topis.cli import EXIT_CODES
 from topis.cli.progress import StageBar
 from topis.errors import InputError, OutputError
 from topis.estimation.estimator import Estimator
+from topis.ingest.archive import MS_PER_HOUR
 from topis.ingest.observe import FEEDS_USED
 from topis.ingest.slices import time_ms_of
-from topis.report.state_errors import ErrorRow, StateErrors, read_truth
+from topis.report.state_errors import StateErrors, read_truth
 from topis.report.state_table import StateWriter
-from topis.run.archive_run import SliceOptions, open_slice
+from topis.run.archive_run import ArchiveRun, SliceOptions, open_slice
 from topis.run.street_states import street_states
 
 
@@ -67,12 +70,13 @@ def state(
             dead_share=dead, seed=seed,
         )
     )  # fmt: skip
+    first, last = run.begin_ms, run.end_ms
+    _has_rows(archive, run, feeds or FEEDS_USED, first, last)
     errors = None
     if truth is not None:
         seen_by = Estimator(run.network, run.sensors).evidence.seen_by
         errors = StateErrors(run.network, read_truth(truth, run.network), seen_by)
     writer = StateWriter(into, run.network) if into is not None else None
-    first, last = time_ms_of(begin), time_ms_of(end)
     moments = 0
     try:
         with StageBar("States") as bar:
@@ -87,13 +91,62 @@ def state(
         if writer is not None:
             writer.close()
     click.echo(f"{moments} states from {run.observations.rows:,} rows; {run.sensors.describe()}")
-    for path, reason in run.slices.damaged.items():
-        click.echo(f"  left out, damaged: {path}: {reason}")
+    _print_left_out(run)
     if errors is not None:
-        _print_errors(errors.table())
+        _print_errors(errors)
 
 
-def _print_errors(rows: list[ErrorRow]) -> None:
+def _has_rows(
+    archive: Path, run: ArchiveRun, feeds: Sequence[str], begin_ms: int, end_ms: int
+) -> None:
+    """A slice beside the data is a mistake.
+
+    Raises
+    ------
+    InputError
+        The archive has none of the feeds in these hours.
+    """
+    first, last = begin_ms // MS_PER_HOUR, -(-end_ms // MS_PER_HOUR)
+    hours = set().union(*(run.slices.hours(feed) for feed in feeds))
+    if not any(first <= hour < last for hour in hours):
+        there = "it has none at any time"
+        if hours:
+            ends = (np.datetime64(hour, "h") for hour in (min(hours), max(hours) + 1))
+            there = "it has some from {} to {} UTC".format(*ends)
+        raise InputError.at(
+            archive, f"no {', '.join(feeds)} in these hours; {there}", "see topis data describe"
+        )
+
+
+def _print_left_out(run: ArchiveRun) -> None:
+    """What is in the archive and told nothing, and why."""
+    if not run.observations.rows:
+        click.echo("  nothing was told in this time: what stands there is believed without data")
+    for path, reason in run.slices.damaged.items():
+        click.echo(f"  left out: {path}: {reason}")
+    seen = run.observations
+    for feed, rows in seen.unknown.items():
+        if rows:
+            click.echo(
+                f"  left out: {rows:,} rows of {feed} of "
+                + {
+                    "loop_event": "loops that the list of sensors does not have",
+                    "cctv_track": "lanes that the network does not have",
+                    "gps": "links that the network does not have",
+                }[feed]
+            )
+    if seen.unmatched and not seen.matched:
+        click.echo(
+            f"  left out: {seen.unmatched:,} rows of gps, none matched to a link; ingest their "
+            "files again with --network"
+        )
+
+
+def _print_errors(errors: StateErrors) -> None:
+    rows = errors.table()
+    if not errors.compared:
+        click.echo("no truth of this time: the truth is of another day or other hours")
+        return
     if not rows:
         click.echo("too short a slice to compare: give more than a quarter of an hour")
         return

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from topis._core.lane_tracker import LaneTracker
 from topis.estimation.arrivals import beyond_storage_veh, forecast_arrivals
-from topis.estimation.flow_balance import FlowBalance
+from topis.estimation.flow_balance import FlowBalance, lane_shares
 from topis.estimation.probe_flow import ProbeFlow
 from topis.estimation.substitution import FlowMemory, Substitutes
 from topis.model.network import Network
@@ -222,6 +222,7 @@ class Estimator:
         self._greens = _Greens(network, self.lanes)
         self._last_ms: int | None = None
         self._serves = self._of_lane[np.where(sensors.serves >= 0, sensors.serves, sensors.lane)]
+        self._usual = lane_shares(network)[sensors.lane]
         self._substitutes = Substitutes(network, sensors)
         self._memory = FlowMemory(count)
         self._missing: NDArray[np.bool_] | None = None
@@ -264,13 +265,16 @@ class Estimator:
     def _traffic_beside(self, source: NDArray[np.int32]) -> NDArray[np.float32]:
         """Traffic of each mended loop's lane over that of its mate's, float32[mended].
 
-        As it was when both were seen, else alike.
+        As it was when both were seen, else as the lanes lead.
         """
         own, mate = self._serves[self._mended], self._serves[source[self._mended]]
         known = self._memory.recall()
+        usual = self._usual[self._mended] / np.maximum(self._usual[source[self._mended]], 1e-6)
         with np.errstate(invalid="ignore", divide="ignore"):
             seen = known[own] / known[mate]
-        ratio = np.where(np.isfinite(seen) & (known[mate] > LEAST_FLOW_VPS), seen, 1.0)
+        # A loop before several lanes serves none of them alone.
+        both = (own >= 0) & (mate >= 0) & np.isfinite(seen) & (known[mate] > LEAST_FLOW_VPS)
+        ratio = np.where(both, seen, usual)
         return np.clip(ratio, 1.0 / MOST_APART, MOST_APART).astype(np.float32)
 
     def _told(self, reading: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -354,7 +358,8 @@ def _loop_of_lane(
     sensors: SensorTable, kind: int, of_lane: NDArray[np.int32], count: int
 ) -> NDArray[np.int32]:
     out = np.full(count, -1, dtype=np.int32)
-    which = np.flatnonzero(sensors.kind == kind)
+    which = np.flatnonzero((sensors.kind == kind) & (sensors.serves >= 0))
+    which = which[of_lane[sensors.serves[which]] >= 0]
     out[of_lane[sensors.serves[which]]] = which
     return out
 

@@ -34,6 +34,8 @@ SAT_SD_VPS = 0.08
 AVERAGE_S = 300.0
 #: Counts are kept in slots of 30 s, for five minutes.
 SLOT_MS, SLOTS = 30_000, 10
+#: From this on a count says something (s).
+LEAST_COUNT_S = 20.0
 #: Standard deviations: of a vehicle's speed on a link with a signal, as a share of the mean; of
 #: travel time by queue and flow; of what is believed without anything.
 SPEED_CV, MODEL_CV, BLIND_CV = 0.6, 0.3, 0.6
@@ -101,10 +103,13 @@ class Fusion:
         self._driven_m, self._driven_s, self._probes = (np.zeros(network.links) for _ in range(3))
         self._travel_age_s = np.full(network.links, np.inf)
         self._mean_queue = np.zeros(count)
-        self._counts, self._slot = np.zeros((SLOTS, count)), -1
+        # Vehicles counted, and for how long somebody counted (s).
+        self._counts, self._counted_s = np.zeros((SLOTS, count)), np.zeros((SLOTS, count))
+        self._slot = -1
         self._flow_age_s = np.full(count, np.inf)
         self._elapsed_s = 0.0
-        self._turns = PRIOR_TURNS * prior_turn_share(network)
+        self._usual_turns = PRIOR_TURNS * prior_turn_share(network)
+        self._turns = self._usual_turns.copy()
         self._last_ms: int | None = None
 
     def update(
@@ -182,14 +187,20 @@ class Fusion:
         slot = (now_ms - 1) // SLOT_MS
         if slot != self._slot:
             self._slot = slot
-            self._counts = np.roll(self._counts, 1, axis=0)
-            self._counts[0] = 0.0
-        self._counts[0] += self._evidence.departed_veh * self._evidence.count_share
+            for slots in (self._counts, self._counted_s):
+                slots[1:] = slots[:-1].copy()
+                slots[0] = 0.0
+        # What an unseen lane is believed to send is no count.
+        counted = self._evidence.departed_veh * self._evidence.count_share
+        self._counts[0] += np.where(seen, counted, 0.0)
+        self._counted_s[0] += np.where(seen, dt_s, 0.0)
 
     def _flow(self) -> tuple[F8, F8]:
         """Flow over each stop line (veh/s) in the last five minutes, and its variance."""
-        seen = self._evidence.seen_by != 0
-        span_s = min(max(self._elapsed_s, 30.0), SLOTS * SLOT_MS / MS_PER_S)
+        span_s = self._counted_s.sum(axis=0)
+        # Who has come back tells nothing yet.
+        seen = (self._evidence.seen_by != 0) & (span_s >= LEAST_COUNT_S)
+        span_s = np.maximum(span_s, SLOT_MS / MS_PER_S)
         counted = self._counts.sum(axis=0) / span_s
         likely = self._evidence.likely_vps.astype(np.float64)
         # A count is sure but for who was missed; where nobody counts, as wide as streets differ.
@@ -277,7 +288,7 @@ class Fusion:
     def _turn(self, heard: Heard, dt_s: float) -> None:
         network = self._network
         fade = math.exp(-dt_s / TURNS_S)
-        self._turns = PRIOR_TURNS * prior_turn_share(network) * (1 - fade) + self._turns * fade
+        self._turns = self._usual_turns * (1 - fade) + self._turns * fade
         turned = (heard.link_before >= 0) & (heard.link_before != heard.link)
         for before, after in zip(
             heard.link_before[turned].tolist(), heard.link[turned].tolist(), strict=True

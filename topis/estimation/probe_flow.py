@@ -108,7 +108,8 @@ class ProbeFlow:
         self._share = share
         self._period_s = period_s
         self._probes = np.zeros(len(counted))
-        self._counted_veh = 0.0
+        # Where sensors count, of whoever counted at the time: probes, all vehicles.
+        self._counted_probes = self._counted_veh = 0.0
         self._watched_s = 0.0
 
     def assume(self, flow_vps: NDArray[np.float64]) -> None:
@@ -130,6 +131,7 @@ class ProbeFlow:
         """Take in one tick's reports; ``flow_vps`` [approach lanes], used where counted."""
         keep = float(np.exp(-dt_s / FORGET_S))
         self._probes *= keep
+        self._counted_probes *= keep
         self._counted_veh *= keep
         self._counted_veh += dt_s * float(flow_vps[self._counted].sum())
         self._watched_s = keep * self._watched_s + dt_s
@@ -143,7 +145,9 @@ class ProbeFlow:
         first = np.repeat(road.ptr[lane] - np.cumsum(count) + count, count)
         cell = first + np.arange(int(count.sum()))
         told = np.repeat(driven_m, count) * road.part[cell] / road.length_m[road.to[cell]]
-        self._probes += np.bincount(road.to[cell], told, minlength=len(self._probes))
+        of_lane = np.bincount(road.to[cell], told, minlength=len(self._probes))
+        self._probes += of_lane
+        self._counted_probes += float(of_lane[self._counted].sum())
 
     def estimate(self) -> tuple[NDArray[np.float64], NDArray[np.float64], bool]:
         """Flow to be prepared for, likely flow (veh/s), and whether probes vouch for them.
@@ -155,7 +159,7 @@ class ProbeFlow:
         if self._share <= 0.0:
             return self._assumed_vps, self._likely_vps, False
         unseen = ~self._counted
-        share = (self._probes[self._counted].sum() + PRIOR_SHARE_PROBES) / (
+        share = (self._counted_probes + PRIOR_SHARE_PROBES) / (
             self._counted_veh + PRIOR_SHARE_PROBES / self._share
         )
         watched_s = share * self._watched_s

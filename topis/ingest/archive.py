@@ -211,6 +211,20 @@ def open_partition(path: Path) -> Iterator[pq.ParquetFile]:
         raise InputError.at(path, f"damaged ({error})", _CURE) from None
 
 
+@contextlib.contextmanager
+def passing_over(path: Path, damaged: dict[str, str] | None) -> Iterator[None]:
+    """A damaged partition of the block is told in ``damaged`` (by path) and left out.
+
+    Without such a table it stays an error.
+    """
+    try:
+        yield
+    except InputError as error:
+        if damaged is None:
+            raise
+        damaged[str(path)] = str(error).removeprefix(f"{path}: ")
+
+
 class WrittenAnew:
     """A partition written beside the old one, which it replaces when the block ends well."""
 

@@ -10,7 +10,7 @@ vehicle, more vehicles than a lane can carry.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from topis.ingest.archive import (
     known_sources,
     open_partition,
     partitions,
+    passing_over,
 )
 
 BIN_S = 300
@@ -127,22 +128,27 @@ class _Bins:
         return np.asarray((middle[0] + middle[1]) / 2)
 
 
-def loop_faults(archive: Path, between_ms: tuple[int, int] | None = None) -> list[Fault]:
+def loop_faults(
+    archive: Path,
+    between_ms: tuple[int, int] | None = None,
+    damaged: dict[str, str] | None = None,
+) -> list[Fault]:
     """Faults of all loops of an archive, in order of detector and time.
 
     ``between_ms``: only of the hours from one time to the other (UTC ms); over all otherwise.
+    ``damaged``: takes up what cannot be read, by path; it is left out then.
 
     Raises
     ------
     InputError
-        The folder is no archive.
+        The folder is no archive; without ``damaged`` also, a partition cannot be read.
     """
     paths = [
         path
         for partition, path in partitions(archive)
         if partition.feed == "loop_event" and _touches(partition, between_ms)
     ]
-    bins = _bins(_rows(path) for path in paths)
+    bins = _bins(_readable(paths, damaged))
     if bins is None:
         return []
     faults = []
@@ -163,9 +169,13 @@ def _touches(partition: Partition, between_ms: tuple[int, int] | None) -> bool:
     return between_ms[0] < (hour + 1) * MS_PER_HOUR and hour * MS_PER_HOUR < between_ms[1]
 
 
-def _rows(path: Path) -> pa.Table:
-    with open_partition(path) as file:
-        return file.read(columns=["detector", "time", "on_ms"])
+def _readable(paths: list[Path], damaged: dict[str, str] | None) -> Iterator[pa.Table]:
+    for path in paths:
+        table = None
+        with passing_over(path, damaged), open_partition(path) as file:
+            table = file.read(columns=["detector", "time", "on_ms"])
+        if table is not None:
+            yield table
 
 
 def _faults(

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from topis.ingest.archive import MS_PER_HOUR, partitions
+from topis.ingest.archive import open_partition, partitions, passing_over
 from topis.ingest.dimensions import Dimensions
 from topis.ingest.health import BIN_S, LEAST_BINS, SILENCE_CHANCE
 from topis.model.network import Network
@@ -64,23 +63,24 @@ class Disagreement:
     stop_line_veh: int
 
 
-def camera_faults(archive: Path) -> list[CameraFault]:
+def camera_faults(archive: Path, damaged: dict[str, str] | None = None) -> list[CameraFault]:
     """Cameras that were silent for 20 minutes or longer, in order.
+
+    ``damaged``: takes up what cannot be read, by path; it is left out then.
 
     Raises
     ------
     InputError
-        The folder is no archive.
+        The folder is no archive; without ``damaged`` also, a partition cannot be read.
     """
     bin_ms = BIN_S * 1000
     rows: dict[tuple[int, int], int] = defaultdict(int)
-    for _, path in _parts(archive, "cctv_track"):
-        for batch in pq.ParquetFile(path).iter_batches(1 << 20, columns=["camera", "time"]):
-            camera = batch["camera"].to_numpy().astype(np.int64)
-            period = batch["time"].cast(pa.int64()).to_numpy() // bin_ms
-            cells, count = np.unique(camera << 40 | period, return_counts=True)
-            for cell, number in zip(cells.tolist(), count.tolist(), strict=True):
-                rows[cell >> 40, cell & (1 << 40) - 1] += number
+    for _, table in _groups(archive, "cctv_track", ["camera", "time"], damaged):
+        camera = table["camera"].to_numpy().astype(np.int64)
+        period = table["time"].cast(pa.int64()).to_numpy() // bin_ms
+        cells, count = np.unique(camera << 40 | period, return_counts=True)
+        for cell, number in zip(cells.tolist(), count.tolist(), strict=True):
+            rows[cell >> 40, cell & (1 << 40) - 1] += number
     if not rows:
         return []
     cameras = sorted({camera for camera, _ in rows})
@@ -105,40 +105,39 @@ def camera_faults(archive: Path) -> list[CameraFault]:
     return found
 
 
-def probe_faults(archive: Path) -> list[ProbeFault]:
+def probe_faults(archive: Path, damaged: dict[str, str] | None = None) -> list[ProbeFault]:
     """Vehicles whose positions are stuck or jump, by pseudonym.
+
+    ``damaged``: takes up what cannot be read, by path; it is left out then.
 
     Raises
     ------
     InputError
-        The folder is no archive.
+        The folder is no archive; without ``damaged`` also, a partition cannot be read.
     """
     # Reports, drives, drives without moving, jumps; by vehicle.
     counts: dict[int, NDArray[np.int64]] = {}
     columns = ["vehicle", "time", "lat_e7", "lon_e7", "speed_cmps", "quality"]
-    for _, path in _parts(archive, "gps"):
-        file = pq.ParquetFile(path)
-        for group in range(file.num_row_groups):
-            table = file.read_row_group(group, columns)
-            vehicle = table["vehicle"].to_numpy()
-            lat, lon = table["lat_e7"].to_numpy(), table["lon_e7"].to_numpy()
-            speed = table["speed_cmps"].fill_null(0).to_numpy()
-            same = (vehicle[1:] == vehicle[:-1]) & (speed[1:] > DRIVES_CMPS)
-            moved = np.maximum(
-                np.abs(np.diff(lat.astype(np.int64))), np.abs(np.diff(lon.astype(np.int64)))
-            )
-            stays = np.append(False, same & (moved <= SAME_PLACE_E7))
-            jumps = (table["quality"].to_numpy() & JUMP) != 0
-            names, which = np.unique(vehicle, return_inverse=True)
-            sums = np.stack(
-                [
-                    np.bincount(which, values, minlength=len(names)).astype(np.int64)
-                    for values in (np.ones(len(which)), np.append(False, same), stays, jumps)
-                ],
-                axis=1,
-            )
-            for name, row in zip(names.tolist(), sums, strict=True):
-                counts[name] = counts[name] + row if name in counts else row
+    for _, table in _groups(archive, "gps", columns, damaged):
+        vehicle = table["vehicle"].to_numpy()
+        lat, lon = table["lat_e7"].to_numpy(), table["lon_e7"].to_numpy()
+        speed = table["speed_cmps"].fill_null(0).to_numpy()
+        same = (vehicle[1:] == vehicle[:-1]) & (speed[1:] > DRIVES_CMPS)
+        moved = np.maximum(
+            np.abs(np.diff(lat.astype(np.int64))), np.abs(np.diff(lon.astype(np.int64)))
+        )
+        stays = np.append(False, same & (moved <= SAME_PLACE_E7))
+        jumps = (table["quality"].to_numpy() & JUMP) != 0
+        names, which = np.unique(vehicle, return_inverse=True)
+        sums = np.stack(
+            [
+                np.bincount(which, values, minlength=len(names)).astype(np.int64)
+                for values in (np.ones(len(which)), np.append(False, same), stays, jumps)
+            ],
+            axis=1,
+        )
+        for name, row in zip(names.tolist(), sums, strict=True):
+            counts[name] = counts[name] + row if name in counts else row
     found = []
     for name, (reports, drives, stays, jumps) in sorted(counts.items()):
         if reports < LEAST_REPORTS:
@@ -150,13 +149,20 @@ def probe_faults(archive: Path) -> list[ProbeFault]:
     return found
 
 
-def disagreements(archive: Path, network: Network, sensors: SensorTable) -> list[Disagreement]:
+def disagreements(
+    archive: Path,
+    network: Network,
+    sensors: SensorTable,
+    damaged: dict[str, str] | None = None,
+) -> list[Disagreement]:
     """Lanes whose two loops count differently, hour by hour.
+
+    ``damaged``: takes up what cannot be read, by path; it is left out then.
 
     Raises
     ------
     InputError
-        The folder is no archive.
+        The folder is no archive; without ``damaged`` also, a partition cannot be read.
     """
     number = {name: key for key, name in Dimensions(archive).names("detectors").items()}
     pairs: dict[int, dict[int, int]] = defaultdict(dict)
@@ -166,11 +172,8 @@ def disagreements(archive: Path, network: Network, sensors: SensorTable) -> list
         pairs[int(sensors.serves[k])][int(sensors.kind[k])] = number.get(sensors.ids[k], 0)
     found = []
     hourly: dict[int, dict[int, int]] = defaultdict(lambda: defaultdict(int))
-    for begin_ms, path in _parts(archive, "loop_event"):
-        keys, count = np.unique(
-            pq.read_table(path, columns=["detector"], partitioning=None)["detector"].to_numpy(),
-            return_counts=True,
-        )
+    for begin_ms, table in _groups(archive, "loop_event", ["detector"], damaged):
+        keys, count = np.unique(table["detector"].to_numpy(), return_counts=True)
         for key, own in zip(keys.tolist(), count.tolist(), strict=True):
             hourly[begin_ms][key] += own
     for begin_ms, counts in sorted(hourly.items()):
@@ -183,12 +186,16 @@ def disagreements(archive: Path, network: Network, sensors: SensorTable) -> list
     return found
 
 
-def _parts(archive: Path, feed: str) -> Iterator[tuple[int, Path]]:
-    """Begin of the hour (UTC ms) and file of each partition of a feed."""
+def _groups(
+    archive: Path, feed: str, columns: list[str], damaged: dict[str, str] | None
+) -> Iterator[tuple[int, pa.Table]]:
+    """Row groups of a feed's partitions, each with the begin of its hour (UTC ms)."""
     for partition, path in partitions(archive):
-        if partition.feed == feed:
-            hour = np.datetime64(partition.date, "h").astype(np.int64) + partition.hour
-            yield int(hour) * MS_PER_HOUR, path
+        if partition.feed != feed:
+            continue
+        with passing_over(path, damaged), open_partition(path) as file:
+            for group in range(file.num_row_groups):
+                yield partition.begin_ms, file.read_row_group(group, columns)
 
 
 def _runs(flags: NDArray[np.bool_], periods: list[int]) -> list[tuple[int, int]]:

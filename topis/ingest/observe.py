@@ -2,8 +2,9 @@
 
 Loops, camera tracks and matched probes of a time are read in blocks, turned into the readings of
 a `SensorTable` (as if each sensor were asked once a tick), and handed out one tick after the
-other. Rows of which something is known (late, wrong clock, jump) are left out, as are sensors of
-which nothing came in the block: they read NaN, as a dead sensor does.
+other. Rows of which something is known (late, wrong clock, jump) are left out, as are sensors that
+are silent for longer than their own traffic explains, and feeds that are cut off: they read NaN,
+as a dead sensor does.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 from topis._core.view_counts import ViewCounts
 from topis.ingest.aggregate import STANDING_CMPS, column_values
 from topis.ingest.dimensions import Dimensions
-from topis.ingest.health import Fault
+from topis.ingest.health import SILENCE_CHANCE, Fault
+from topis.ingest.health_moving import ROWS_PER_OBJECT
 from topis.ingest.road_map import RoadMap
 from topis.ingest.slices import ArchiveSlices, int64_ms
 from topis.model.network import Network
@@ -38,13 +40,18 @@ BLOCK_S, TICK_MS, FRAME_MS = 300, 1000, 100
 #: A loop that is covered tells so at the latest after this (ms).
 LONGEST_ON_MS = 300_000
 VEHICLE_M = 5.0
-#: A sensor of which nothing came for this long is taken for dead (s); a short block says nothing.
+#: A sensor of which nothing came for this long is taken for dead (s), however little was usual.
 SILENT_S = 3600.0
+#: Vehicles come in platoons: so many of them are one that comes at random.
+PLATOON_VEH = 3.0
+#: What a sensor tells in a block is averaged over some of them: of the newest, this part.
+RATE_GAIN = 0.3
 NEVER_MS = -(2**62)
 #: What is seen of a lane is taken to be straight over this length before its end (m).
 STRAIGHT_M = 60.0
 _NO_SPEED = 65535
 F4 = NDArray[np.float32]
+F8 = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -84,8 +91,8 @@ class ArchiveObservations:
         Which of `FEEDS_USED` to look at; the sensors of the others read NaN.
     faults
         Known faults of loops: they read NaN while those last.
-    probe_share, probe_period_s
-        Of vehicles that report, as far as is known, and how often.
+    frame_ms
+        Time between two frames of a camera.
     """
 
     def __init__(
@@ -100,6 +107,7 @@ class ArchiveObservations:
         *,
         feeds: Collection[str] = FEEDS_USED,
         faults: Iterable[Fault] = (),
+        frame_ms: int = FRAME_MS,
     ) -> None:
         self._slices, self._keys, self._network, self._sensors = slices, keys, network, sensors
         self._begin_ms, self._end_ms = begin_ms, end_ms
@@ -112,14 +120,23 @@ class ArchiveObservations:
         loop = (sensors.kind == LOOP_STOP_LINE) | (sensors.kind == LOOP_ADVANCE)
         self._loops = loop & sensors.alive & ("loop_event" in self._feeds)
         self._cameras = ~loop & sensors.alive & ("cctv_track" in self._feeds)
-        self._views = _view_counts(network, road_map, sensors, keys)
+        self._views = _view_counts(network, road_map, sensors, keys, frame_ms)
         # Who has told nothing yet may not be there at all.
         self._last_ms = np.full(len(sensors), NEVER_MS, dtype=np.int64)
         self._block_ms = begin_ms
         self._reading: F4 = np.zeros((0, len(sensors), 2), np.float32)
         self._probes = _Probes.none()
         self._tick = 0
+        # Vehicles that each sensor tells of in a block, and how many since it fell silent would be
+        # usual. What one camera tells of its lanes is told once.
+        self._rate, self._missed = np.zeros(len(sensors)), np.zeros(len(sensors))
+        lanes = np.bincount(sensors.junction[self._cameras], minlength=network.junctions)
+        self._once = np.where(self._cameras, 1.0 / np.maximum(lanes, 1)[sensors.junction], 1.0)
         self.rows = 0
+        #: Rows of each feed whose detector, lane or link these streets and sensors do not have.
+        self.unknown = dict.fromkeys(FEEDS_USED, 0)
+        #: Probes' rows that have no link, and that have one.
+        self.unmatched = self.matched = 0
 
     def next(self) -> Observation | None:
         """See `topis.run.ports.Source`.
@@ -147,35 +164,53 @@ class ArchiveObservations:
         end_ms = min(begin_ms + BLOCK_S * 1000, self._end_ms)
         ticks = (end_ms - begin_ms) // TICK_MS
         reading = np.zeros((ticks, len(self._sensors), 2), np.float32)
-        seen = np.zeros(len(self._sensors), dtype=bool)
+        told = np.zeros(len(self._sensors))
         if self._loops.any():
-            self._read_loops(begin_ms, end_ms, reading, seen)
+            self._read_loops(begin_ms, end_ms, reading, told)
         if self._cameras.any():
-            self._read_cameras(begin_ms, end_ms, reading, seen)
+            self._read_cameras(begin_ms, end_ms, reading, told)
         if "gps" in self._feeds:
             self._read_probes(begin_ms, end_ms)
-        self._last_ms[seen] = end_ms
-        dead = ~(self._loops | self._cameras)
-        dead |= end_ms - self._last_ms > SILENT_S * 1000
-        reading[:, dead] = np.nan
+        reading[:, self._silent(told, begin_ms, end_ms)] = np.nan
         for sensor, from_ms, until_ms in self._faults:
             first = max((from_ms - begin_ms) // TICK_MS, 0)
             last = max((until_ms - begin_ms) // TICK_MS, 0)
             reading[first:last, sensor] = np.nan
         self._reading, self._tick, self._block_ms = reading, 0, end_ms
 
-    def _read_loops(self, begin_ms: int, end_ms: int, reading: F4, seen: NDArray[np.bool_]) -> None:
+    def _silent(self, told: F8, begin_ms: int, end_ms: int) -> NDArray[np.bool_]:
+        """Who tells nothing for longer than chance allows; ``told``: by how many independent ones.
+
+        Vehicles come at random (Poisson): none where q are usual has the chance exp(-q). Together,
+        the sensors of a feed fall silent sooner: then the feed is cut off, not the city empty.
+        """
+        seen = told > 0.0
+        self._last_ms[seen] = end_ms
+        share = (end_ms - begin_ms) / (BLOCK_S * 1000)
+        self._missed = np.where(seen, 0.0, self._missed + self._rate * share)
+        new = np.where(self._rate > 0.0, self._rate, told / share)
+        self._rate = np.where(seen, new + RATE_GAIN * (told / share - new), self._rate)
+        enough = -np.log(SILENCE_CHANCE)
+        silent: NDArray[np.bool_] = ~(self._loops | self._cameras) | (self._missed > enough)
+        silent |= end_ms - self._last_ms > SILENT_S * 1000
+        for feed in (self._loops, self._cameras):
+            if not seen[feed].any() and (self._missed * self._once)[feed].sum() > enough:
+                silent |= feed
+        return silent
+
+    def _read_loops(self, begin_ms: int, end_ms: int, reading: F4, told: F8) -> None:
         table = self._slices.rows(
             "loop_event", begin_ms - LONGEST_ON_MS, end_ms, ["detector", "on_ms"]
         )
         sensor = _look_up(self._keys.detector, table["detector"])
+        now = int64_ms(table["time"]) >= begin_ms
+        self.rows += int(now.sum())
+        self.unknown["loop_event"] += int((now & (sensor < 0)).sum())
         known = (sensor >= 0) & self._loops[sensor]
         sensor = sensor[known]
         time_ms = int64_ms(table["time"])[known]
         on_ms = table["on_ms"].to_numpy()[known].astype(np.int64)
-        self.rows += len(table)
         came = time_ms >= begin_ms
-        seen[sensor[came]] = True
         tick = (time_ms - begin_ms) // TICK_MS
         np.add.at(reading, (tick[came], sensor[came], 0), 1.0)
         # Covered: each event's part of every tick it lasts through.
@@ -192,23 +227,31 @@ class ArchiveObservations:
         )
         np.add.at(reading, (at, sensor[which], 1), part_ms.astype(np.float32) / TICK_MS)
         np.minimum(reading[:, :, 1], 1.0, out=reading[:, :, 1], where=self._loops)
+        # Who stands on a loop for most of the time is told of, too.
+        stood = reading[:, :, 1].mean(axis=0) > 0.5
+        counted = np.maximum(reading[:, :, 0].sum(axis=0), stood)
+        told += np.where(self._loops, counted / PLATOON_VEH, 0.0)
 
-    def _read_cameras(
-        self, begin_ms: int, end_ms: int, reading: F4, seen: NDArray[np.bool_]
-    ) -> None:
+    def _read_cameras(self, begin_ms: int, end_ms: int, reading: F4, told: F8) -> None:
         columns = ["camera", "track", "time", "x_cm", "y_cm", "speed_cmps", "lane", "quality"]
-        shown = np.zeros(self._network.junctions + 1, dtype=bool)
+        shown = np.zeros(self._network.junctions + 1)
+        unknown = self._views.unknown
         for batch in self._slices.batches("cctv_track", begin_ms, end_ms, columns):
-            self.rows += len(batch)
             quality = column_values(batch["quality"], np.uint8, 0)
             if quality.any():
                 batch = batch.filter(pa.array(quality == 0))
             camera = column_values(batch["camera"], np.uint16, 0)
-            shown[_look_up(self._keys.camera, camera[_changes(camera)])] = True
+            time_ms = column_values(batch["time"], np.int64, 0)
+            inside = (time_ms >= begin_ms) & (time_ms < end_ms)
+            self.rows += int(np.count_nonzero(inside))
+            first = np.flatnonzero(_changes(camera))
+            if len(first):
+                rows = np.add.reduceat(inside, first, dtype=np.int64)
+                np.add.at(shown, _look_up(self._keys.camera, camera[first]), rows)
             self._views.add(
                 camera,
                 column_values(batch["track"], np.uint32, 0),
-                column_values(batch["time"], np.int64, 0),
+                time_ms,
                 column_values(batch["x_cm"], np.int32, 0),
                 column_values(batch["y_cm"], np.int32, 0),
                 column_values(batch["speed_cmps"], np.uint16, _NO_SPEED),
@@ -217,15 +260,19 @@ class ArchiveObservations:
                 reading,
             )
         self._views.finish(begin_ms, reading)
+        self.unknown["cctv_track"] += int(self._views.unknown - unknown)
         # A camera that shows anything sees all of its lanes.
-        seen |= self._cameras & shown[self._sensors.junction]
+        told += np.where(self._cameras, shown[self._sensors.junction] / ROWS_PER_OBJECT, 0.0)
 
     def _read_probes(self, begin_ms: int, end_ms: int) -> None:
         columns = ["vehicle", "link", "offset_dm", "speed_cmps"]
         table = self._slices.rows("gps", begin_ms, end_ms, columns)
         self.rows += len(table)
+        self.unmatched += table["link"].null_count
+        self.matched += len(table) - table["link"].null_count
         table = table.filter(pc.and_(table["link"].is_valid(), table["speed_cmps"].is_valid()))
         link = _look_up(self._keys.link, table["link"])
+        self.unknown["gps"] += int((link < 0).sum())
         table, link = table.filter(pa.array(link >= 0)), link[link >= 0]
         tick = (int64_ms(table["time"]) - begin_ms) // TICK_MS
         vehicle = table["vehicle"].to_numpy().view(np.int64)
@@ -272,7 +319,7 @@ class _Probes:
 
 
 def _view_counts(
-    network: Network, road_map: RoadMap, sensors: SensorTable, keys: Keys
+    network: Network, road_map: RoadMap, sensors: SensorTable, keys: Keys, frame_ms: int
 ) -> ViewCounts:
     """The kernel, with where each lane lies as its camera sees it."""
     along_x, along_y, along_m = (np.zeros(network.lanes, np.float32) for _ in range(3))
@@ -313,7 +360,7 @@ def _view_counts(
         standing_below=STANDING_CMPS,
         vehicle_m=VEHICLE_M,
         tick_ms=TICK_MS,
-        frame_ms=FRAME_MS,
+        frame_ms=frame_ms,
     )
 
 
@@ -350,13 +397,34 @@ def _changes(values: NDArray[np.uint16]) -> NDArray[np.bool_]:
 def report_period_s(slices: ArchiveSlices, begin_ms: int, end_ms: int) -> float | None:
     """How often probes report: the median time between two reports of one; None without any.
 
+    Only reports that are matched to a link count: no others tell anything.
+
     Looked at is the first block of the slice that has any.
     """
     for from_ms in range(begin_ms, end_ms, BLOCK_S * 1000):
-        table = slices.rows("gps", from_ms, min(from_ms + BLOCK_S * 1000, end_ms), ["vehicle"])
+        until_ms = min(from_ms + BLOCK_S * 1000, end_ms)
+        table = slices.rows("gps", from_ms, until_ms, ["vehicle", "link"])
+        table = table.filter(table["link"].is_valid())
         vehicle, time_ms = table["vehicle"].to_numpy(), int64_ms(table["time"])
         order = np.lexsort([time_ms, vehicle])
         between_ms = np.diff(time_ms[order])[np.diff(vehicle[order].view(np.int64)) == 0]
         if len(between_ms):
             return max(float(np.median(between_ms)) / 1000.0, TICK_MS / 1000.0)
     return None
+
+
+def frame_period_ms(slices: ArchiveSlices, begin_ms: int, end_ms: int) -> int:
+    """Time between two frames of cameras: the median between two rows of one track.
+
+    Looked at are the first rows of the slice; more than a tick is told as a tick.
+    """
+    columns = ["camera", "track", "time"]
+    for from_ms in range(begin_ms, end_ms, BLOCK_S * 1000):
+        until_ms = min(from_ms + BLOCK_S * 1000, end_ms)
+        for batch in slices.batches("cctv_track", from_ms, until_ms, columns):
+            who = [batch[name].to_numpy() for name in columns[:2]]
+            same = (np.diff(who[0].view(np.int16)) == 0) & (np.diff(who[1].view(np.int32)) == 0)
+            between_ms = np.diff(int64_ms(batch["time"]))[same]
+            if len(between_ms):
+                return int(np.clip(np.median(between_ms), 1, TICK_MS))
+    return FRAME_MS

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from topis.errors import InputError, OutputError
-from topis.ingest.archive import partitions
+from topis.ingest.archive import open_partition, partitions
 from topis.ingest.dimensions import Dimensions
 from topis.model.quality import JUMP, SKEWED
 
@@ -129,7 +129,8 @@ def _released(archive: Path, date: str, hour: int, least_vehicles: int) -> pa.Ta
     for partition, path in partitions(archive):
         around = moments.get((partition.date, partition.hour))
         if partition.feed == "gps" and around is not None:
-            tables[around].append(pq.read_table(path, partitioning=None))
+            with open_partition(path) as file:
+                tables[around].append(file.read())
     if not tables[0]:
         raise InputError(f"{archive}: no probes on {date} in hour {hour:02d} (UTC)")
     table = pa.concat_tables([part for parts in tables.values() for part in parts])

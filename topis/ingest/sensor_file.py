@@ -56,6 +56,7 @@ def read_sensors(path: Path, network: Network) -> SensorTable:
         told twice.
     """
     lanes = {name: number for number, name in enumerate(network.lane_ids)}
+    served = {**lanes, "": -1}
     kinds = {name: number for number, name in enumerate(KIND_NAMES)}
     junctions = {name: number for number, name in enumerate(network.junction_ids)}
     rows: list[tuple[str, int, int, int, int, float, float, float]] = []
@@ -78,12 +79,18 @@ def read_sensors(path: Path, network: Network) -> SensorTable:
                     (lanes, lane, "lane"),
                     (kinds, kind, "kind"),
                     (junctions, junction, "junction"),
-                    (lanes | {"": -1}, serves, "lane served"),
+                    (served, serves, "lane served"),
                 ):
                     if wanted not in known:
                         raise InputError.at(
                             path, f"{where}: unknown {what} {wanted!r}", "is it of this network?"
                         )
+                if serves and not network.is_approach_lane[lanes[serves]]:
+                    raise InputError.at(
+                        path,
+                        f"{where}: lane served {serves!r} has no signal",
+                        "name the lane at the stop line, or none",
+                    )
                 start, end, distance = (_number(path, where, record, c) for c in COLUMNS[5:])
                 length_m = float(network.lane_length_m[lanes[lane]])
                 if not 0.0 <= start <= end <= length_m + 0.01 or distance < 0.0:

@@ -14,20 +14,28 @@ from topis.model.network import Network
 #: Indiana codes of a phase that change its lamps, and what it shows then.
 LAMP_OF_EVENT = {1: PRIORITY, 7: PRIORITY, 8: YELLOW, 9: YELLOW, 10: RED, 11: RED, 12: RED}
 BLOCK_S = 300
+#: A controller of which nothing came for longer than any cycle lasts is not heard any more (ms).
+SILENT_MS = 600_000
 
 
 class SignalHistory:
     """Lamps of every group, tick by tick; phases are groups of their junction, from 1 on.
 
-    Groups of which no event has come show what their shipped program would at that time of day.
+    Groups of which no event has come, and those of controllers that have fallen silent, show what
+    their shipped program would at that time of day.
     """
 
     def __init__(self, slices: ArchiveSlices, keys: Keys, network: Network, begin_ms: int) -> None:
         self._slices, self._keys, self._network = slices, keys, network
         self._code = np.zeros(network.groups, dtype=np.uint8)
         self._told = np.zeros(network.groups, dtype=bool)
+        self._junction = np.repeat(
+            np.arange(network.junctions), np.diff(network.junction_group_ptr)
+        )
+        self._heard_ms = np.full(network.junctions, begin_ms, dtype=np.int64)
         self._program = green_table(network)
-        self._block_ms = begin_ms
+        # What shows when the slice begins was told before.
+        self._block_ms = begin_ms - BLOCK_S * 1000
         self._time_ms = np.zeros(0, dtype=np.int64)
         self._group = np.zeros(0, dtype=np.int64)
         self._event = np.zeros(0, dtype=np.uint8)
@@ -38,9 +46,12 @@ class SignalHistory:
         while self._block_ms < now_ms:
             self._read_block()
         last = int(np.searchsorted(self._time_ms, now_ms - TICK_MS, side="right"))
-        for k in range(self._next, last):
-            self._code[self._group[k]] = self._event[k]
-        self._told[self._group[self._next : last]] = True
+        group = self._group[self._next : last]
+        # Of several events of a group the last one stays.
+        self._code[group] = self._event[self._next : last]
+        self._told[group] = True
+        self._heard_ms[self._junction[group]] = now_ms
+        self._told[(now_ms - self._heard_ms > SILENT_MS)[self._junction]] = False
         self._next = last
         if self._told.all():
             return self._code.copy()

@@ -65,7 +65,7 @@ class ArchiveSlices:
                     if groups:
                         yield from file.iter_batches(BATCH_ROWS, groups, columns)
                 except (OSError, pa.ArrowInvalid) as error:
-                    self.damaged[str(path)] = str(error)
+                    self.damaged[str(path)] = f"damaged ({error})"
 
     def rows(self, feed: str, begin_ms: int, end_ms: int, columns: list[str]) -> pa.Table:
         """The rows of the time, of which nothing is known against (``quality`` 0)."""

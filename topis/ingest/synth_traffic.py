@@ -19,7 +19,7 @@ from topis._core.street_queues import StreetQueues
 from topis.errors import InputError
 from topis.ingest.program_lamps import green_table
 from topis.model.lamp import PERMISSIVE, PRIORITY
-from topis.model.network import NOT_MOTOR, Network
+from topis.model.network import NOT_MOTOR, TURNAROUND, Network
 from topis.units import BASE_SAT_FLOW_VPS, JAM_SPACING_M, S_PER_H
 
 #: Share of a working day's traffic in each hour: two peaks, a long afternoon, a quiet night.
@@ -259,9 +259,17 @@ def conn_chances(network: Network) -> NDArray[np.float64]:
     share = network.conn_share.astype(np.float64)
     share = np.where(network.lane_use[network.conn_to_lane] == NOT_MOTOR, 0.0, share)
     share = np.where(network.lane_use[network.conn_from_lane] == NOT_MOTOR, 0.0, share)
+    share = np.where(_dead_ends(network)[network.conn_move], 0.0, share)
     link = network.lane_link[network.conn_from_lane]
     total = np.bincount(link, share, minlength=network.links)
     return np.asarray(share / np.where(total > 0, total, 1.0)[link])
+
+
+def _dead_ends(network: Network) -> NDArray[np.bool_]:
+    """Movements that only turn round where the network ends: traffic goes out and in there."""
+    back = network.move_turn == TURNAROUND
+    onward = np.bincount(network.move_from_link, ~back, minlength=network.links)
+    return np.asarray(back & (onward[network.move_from_link] <= 0.0))
 
 
 def source_flows(network: Network, load: float) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
@@ -269,7 +277,7 @@ def source_flows(network: Network, load: float) -> tuple[NDArray[np.int32], NDAr
 
     As much as leaves the busier approaches just unsaturated, in proportion to lanes.
     """
-    into = np.bincount(network.move_to_link, minlength=network.links)
+    into = np.bincount(network.move_to_link[~_dead_ends(network)], minlength=network.links)
     motor = network.lane_use != NOT_MOTOR
     out = np.diff(network.lane_conn_ptr) > 0
     lanes = np.flatnonzero(motor & out & (into[network.lane_link] == 0)).astype(np.int32)

@@ -110,6 +110,11 @@ class StateErrors:
         self._owner = _owners(network, self._links)
         self._states: list[tuple[int, F8, F8, F8, F8]] = []
 
+    @property
+    def compared(self) -> int:
+        """Moments of which the truth is known."""
+        return int(np.isin([state[0] for state in self._states], self._truth.time_ms).sum())
+
     def add(self, state: StreetState) -> None:
         """One moment; moments of which no truth is known are passed over."""
         count = len(self._links)

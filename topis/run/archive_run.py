@@ -13,7 +13,15 @@ from topis.errors import InputError
 from topis.ingest.dimensions import Dimensions
 from topis.ingest.health import loop_faults
 from topis.ingest.network_file import load_network
-from topis.ingest.observe import FEEDS_USED, ArchiveObservations, Keys, report_period_s
+from topis.ingest.observe import (
+    FEEDS_USED,
+    FRAME_MS,
+    TICK_MS,
+    ArchiveObservations,
+    Keys,
+    frame_period_ms,
+    report_period_s,
+)
 from topis.ingest.road_map import road_map_of_sumo_net
 from topis.ingest.sensor_file import read_sensors
 from topis.ingest.signal_history import SignalHistory
@@ -48,8 +56,10 @@ class SliceOptions:
 
 @dataclass(frozen=True)
 class ArchiveRun:
-    """An opened slice."""
+    """An opened slice, from when until when (UTC ms)."""
 
+    begin_ms: int
+    end_ms: int
     network: Network
     sensors: SensorTable
     observations: ArchiveObservations
@@ -67,12 +77,18 @@ def open_slice(options: SliceOptions) -> ArchiveRun:
     """
     if options.end_ms <= options.begin_ms:
         raise InputError("the slice ends before it begins; give --from before --to")
+    if options.begin_ms % TICK_MS or options.end_ms % TICK_MS:
+        raise InputError(
+            "the slice begins or ends within a second; give --from and --to as whole ones"
+        )
     unknown = set(options.feeds) - set(FEEDS_USED)
     if unknown:
         raise InputError(
             f"feed {min(unknown)!r} tells nothing of traffic; choose from {', '.join(FEEDS_USED)}"
         )
     network = load_network(options.network_file).network
+    if not len(network.approach_lanes):
+        raise InputError.at(options.network_file, "has no signals", "name a network with signals")
     slices = ArchiveSlices(options.archive, options.districts)
     sensors = _with_eyes(read_sensors(options.sensor_file, network), options)
     keys = Keys.of(Dimensions(options.archive), network, sensors)
@@ -84,7 +100,10 @@ def open_slice(options: SliceOptions) -> ArchiveRun:
     if "loop_event" in options.feeds:
         # What is wrong with a loop shows beside the hours before; not the whole archive is read.
         around_ms = options.begin_ms - FAULTS_FROM_MS, options.end_ms
-        faults = loop_faults(options.archive, around_ms)
+        faults = loop_faults(options.archive, around_ms, slices.damaged)
+    frame_ms = FRAME_MS
+    if "cctv_track" in options.feeds:
+        frame_ms = frame_period_ms(slices, options.begin_ms, options.end_ms)
     observations = ArchiveObservations(
         slices,
         keys,
@@ -95,9 +114,12 @@ def open_slice(options: SliceOptions) -> ArchiveRun:
         options.end_ms,
         feeds=options.feeds,
         faults=faults,
+        frame_ms=frame_ms,
     )
     signals = SignalHistory(slices, keys, network, options.begin_ms)
-    return ArchiveRun(network, sensors, observations, signals, slices)
+    return ArchiveRun(
+        options.begin_ms, options.end_ms, network, sensors, observations, signals, slices
+    )
 
 
 def _with_eyes(sensors: SensorTable, options: SliceOptions) -> SensorTable:

@@ -51,6 +51,8 @@ def adapter_for(path: Path, mapping: Mapping | None = None, name: str | None = N
     names = ", ".join(adapter.name for adapter in known)
     if name is not None:
         raise InputError(f"format {name!r} is unknown; choose one of {names}")
+    if not path.exists():
+        raise InputError.at(path, "no such file or folder", "check the path")
     raise InputError.at(
         path, "no format claims this file", f"name one with --format ({names}), or --mapping"
     )
