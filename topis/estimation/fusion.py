@@ -42,7 +42,7 @@ SPEED_CV, MODEL_CV, BLIND_CV = 0.6, 0.3, 0.6
 #: Time lost over time stopped: braking and pulling away count as well (HCM 1985, ch. 9).
 DELAY_OVER_STOPPED = 1.3
 #: A queue gets away at this share of what the shipped green carries, at least.
-LEAST_USE = 0.2
+LEAST_USE = 0.04
 #: Position of a probe's vote: error of position, and of which lane it is in (veh).
 PLACE_SD_VEH, LANE_SD_SHARE = 1.5, 0.35
 #: From this share of free speed on, a probe drives freely.
