@@ -28,8 +28,8 @@ from topis.report.state_errors import PERIOD_S, ErrorRow, StateErrors, Truth
 from topis.run.scenarios import find_scenario
 from topis.run.sumo import SumoRun
 from topis.run.sumocfg import read_sumocfg
+from topis.units import STANDING_MPS
 
-STANDING_MPS = 1.39
 MIXES = {
     "loops": LAYOUTS["loops"],
     "probes": SensingLayout("probes", loop_approach_share=0.0, probe_share=0.1, probe_period_s=1.0),

@@ -12,7 +12,7 @@ from topis._core.queue_filter import QueueFilter
 
 F4 = np.float32
 STATE = (
-    "queue_veh", "queue_var", "age_s", "green_s", "red_s", "sat_flow_vps", "sat_var",
+    "queue_veh", "queue_var", "age_s", "green_s", "sat_flow_vps", "sat_var",
     "stood_veh", "passed_veh", "passed_s", "idle_s",
 )  # fmt: skip
 

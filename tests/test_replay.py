@@ -23,7 +23,7 @@ from topis.ingest.slices import time_ms_of
 from topis.ingest.synth import SynthOptions
 from topis.report.advice import differences
 from topis.report.journal import JournalReader
-from topis.run.replay import ADVICE_SCHEMA, StagesShown
+from topis.run.advising import ADVICE_SCHEMA, StagesShown
 
 FEEDS = ("loop_event", "gps", "cctv_track", "signal_event")
 

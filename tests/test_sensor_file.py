@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from topis.config import LAYOUTS
 from topis.errors import InputError
 from topis.ingest.network_file import import_osm, load_network
 from topis.ingest.placement import place_sensors
-from topis.ingest.sensor_file import COLUMNS, read_sensors, without, write_sensors
+from topis.ingest.sensor_file import COLUMNS, read_sensors, write_sensors
 from topis.model.network import Network
 from topis.model.observation import SensorTable
 
@@ -54,7 +55,7 @@ def test_what_is_dead_is_left_out(tmp_path: Path, network: Network) -> None:
     sensors = sensors_of(network, "loops")
     dead = np.zeros(len(sensors), dtype=bool)
     dead[::3] = True
-    rest = without(sensors, dead)
+    rest = dataclasses.replace(sensors, alive=sensors.alive & ~dead)
     assert (rest.alive == ~dead).all()
     assert sensors.alive.all(), "the table itself is as it was"
     write_sensors(tmp_path / "sensors.csv", network, rest)

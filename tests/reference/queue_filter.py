@@ -37,7 +37,6 @@ class QueueFilter:
         for lane in range(len(green)):
             is_green = green[lane] > 0
             s.green_s[lane] = s.green_s[lane] + dt_s if is_green else 0.0
-            s.red_s[lane] = 0.0 if is_green else s.red_s[lane] + dt_s
             s.age_s[lane] += dt_s
             come = float(arrive_vps[lane]) * dt_s
             start = 0.0

@@ -16,7 +16,6 @@ class QueueFilter:
         queue_var: F4,
         age_s: F4,
         green_s: F4,
-        red_s: F4,
         sat_flow_vps: F4,
         sat_var: F4,
         stood_veh: F4,

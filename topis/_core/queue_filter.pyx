@@ -51,12 +51,12 @@ cdef class QueueFilter:
 
     cdef const unsigned char[::1] seen_by
     cdef const float[::1] between_veh, view_veh, most_veh
-    cdef float[::1] queue_veh, queue_var, age_s, green_s, red_s
+    cdef float[::1] queue_veh, queue_var, age_s, green_s
     cdef float[::1] sat_flow_vps, sat_var, stood_veh, passed_veh, passed_s, idle_s
 
     def __init__(
         self, *, seen_by, between_veh, view_veh, most_veh, queue_veh, queue_var, age_s, green_s,
-        red_s, sat_flow_vps, sat_var, stood_veh, passed_veh, passed_s, idle_s,
+        sat_flow_vps, sat_var, stood_veh, passed_veh, passed_s, idle_s,
     ):
         self.seen_by = seen_by
         self.between_veh = between_veh
@@ -66,7 +66,6 @@ cdef class QueueFilter:
         self.queue_var = queue_var
         self.age_s = age_s
         self.green_s = green_s
-        self.red_s = red_s
         self.sat_flow_vps = sat_flow_vps
         self.sat_var = sat_var
         self.stood_veh = stood_veh
@@ -92,7 +91,6 @@ cdef class QueueFilter:
         with nogil:
             for lane in range(green.shape[0]):
                 self.green_s[lane] = self.green_s[lane] + dt_s if green[lane] > 0.0 else 0.0
-                self.red_s[lane] = 0.0 if green[lane] > 0.0 else self.red_s[lane] + dt_s
                 self.age_s[lane] += dt_s
                 come = arrive_vps[lane] * dt_s
                 start = 0.0

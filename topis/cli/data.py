@@ -17,8 +17,8 @@ from topis.ingest.health_moving import camera_faults, disagreements, probe_fault
 from topis.ingest.network_file import load_network
 from topis.ingest.sensor_file import read_sensors
 from topis.model.schemas import FEEDS
+from topis.units import MS_PER_HOUR
 
-_MS_PER_HOUR = 3_600_000
 #: Vehicles told one by one: they are many.
 MOST_PROBES = 20
 
@@ -144,7 +144,7 @@ def _print_feed(feed: FeedSummary) -> None:
     gaps = feed.gaps
     for first, last in gaps[:5]:
         click.echo(
-            f"    gap of {last - first + 1} h from {_time(first * _MS_PER_HOUR)}, nothing stored"
+            f"    gap of {last - first + 1} h from {_time(first * MS_PER_HOUR)}, nothing stored"
         )
     if len(gaps) > 5:
         click.echo(f"    and {len(gaps) - 5} gaps more")

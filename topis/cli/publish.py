@@ -13,8 +13,7 @@ from topis.ingest.publish import LEAST_VEHICLES, publish
 from topis.ingest.slices import time_ms_of
 from topis.run.archive_run import SliceOptions
 from topis.run.snapshot import write_snapshot
-
-_MS_PER_H = 3_600_000
+from topis.units import MS_PER_HOUR
 
 
 @click.command("publish", epilog=EXIT_CODES)
@@ -63,7 +62,7 @@ def publish_command(
     )
     if network is not None and sensors is not None:
         begin_ms = time_ms_of(f"{date}T{hour:02d}:00")
-        options = SliceOptions(archive, network, sensors, begin_ms, begin_ms + _MS_PER_H)
+        options = SliceOptions(archive, network, sensors, begin_ms, begin_ms + MS_PER_HOUR)
         told = write_snapshot(
             options, into, f"queues-{date}-{hour:02d}", pq.read_table(release.path)
         )

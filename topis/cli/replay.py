@@ -84,5 +84,5 @@ def replay_command(
     manifest = json.loads((out / "manifest.json").read_text())
     for feed, hours in manifest["hours_without"].items():
         click.echo(f"  nothing of {feed} in {len(hours)} of the hours")
-    for path, reason in manifest["damaged"].items():
-        click.echo(f"  left out, damaged: {path}: {reason}")
+    for text in manifest["left_out"]:
+        click.echo(f"  {text}")

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
-import numpy as np
 
 from topis.cli import EXIT_CODES
 from topis.cli.progress import StageBar
 from topis.errors import InputError, OutputError
 from topis.estimation.estimator import Estimator
-from topis.ingest.archive import MS_PER_HOUR
 from topis.ingest.observe import FEEDS_USED
 from topis.ingest.slices import time_ms_of
 from topis.report.state_errors import StateErrors, read_truth
 from topis.report.state_table import StateWriter
-from topis.run.archive_run import ArchiveRun, SliceOptions, open_slice
+from topis.run.archive_run import SliceOptions, left_out, open_slice, require_rows
 from topis.run.street_states import street_states
 
 
@@ -64,14 +61,13 @@ def state(
         raise InputError(f"--dead {dead:g} is no share; give 0 to 1")
     if into is not None and into.exists() and any(into.iterdir()):
         raise OutputError(f"{into}: is not empty; name a new folder")
-    run = open_slice(
-        SliceOptions(
-            archive, network, sensors, time_ms_of(begin), time_ms_of(end), feeds or FEEDS_USED,
-            dead_share=dead, seed=seed,
-        )
+    options = SliceOptions(
+        archive, network, sensors, time_ms_of(begin), time_ms_of(end), feeds or FEEDS_USED,
+        dead_share=dead, seed=seed,
     )  # fmt: skip
+    run = open_slice(options)
+    require_rows(run, options)
     first, last = run.begin_ms, run.end_ms
-    _has_rows(archive, run, feeds or FEEDS_USED, first, last)
     errors = None
     if truth is not None:
         seen_by = Estimator(run.network, run.sensors).evidence.seen_by
@@ -91,55 +87,10 @@ def state(
         if writer is not None:
             writer.close()
     click.echo(f"{moments} states from {run.observations.rows:,} rows; {run.sensors.describe()}")
-    _print_left_out(run)
+    for text in left_out(run):
+        click.echo(f"  {text}")
     if errors is not None:
         _print_errors(errors)
-
-
-def _has_rows(
-    archive: Path, run: ArchiveRun, feeds: Sequence[str], begin_ms: int, end_ms: int
-) -> None:
-    """A slice beside the data is a mistake.
-
-    Raises
-    ------
-    InputError
-        The archive has none of the feeds in these hours.
-    """
-    first, last = begin_ms // MS_PER_HOUR, -(-end_ms // MS_PER_HOUR)
-    hours = set().union(*(run.slices.hours(feed) for feed in feeds))
-    if not any(first <= hour < last for hour in hours):
-        there = "it has none at any time"
-        if hours:
-            ends = (np.datetime64(hour, "h") for hour in (min(hours), max(hours) + 1))
-            there = "it has some from {} to {} UTC".format(*ends)
-        raise InputError.at(
-            archive, f"no {', '.join(feeds)} in these hours; {there}", "see topis data describe"
-        )
-
-
-def _print_left_out(run: ArchiveRun) -> None:
-    """What is in the archive and told nothing, and why."""
-    if not run.observations.rows:
-        click.echo("  nothing was told in this time: what stands there is believed without data")
-    for path, reason in run.slices.damaged.items():
-        click.echo(f"  left out: {path}: {reason}")
-    seen = run.observations
-    for feed, rows in seen.unknown.items():
-        if rows:
-            click.echo(
-                f"  left out: {rows:,} rows of {feed} of "
-                + {
-                    "loop_event": "loops that the list of sensors does not have",
-                    "cctv_track": "lanes that the network does not have",
-                    "gps": "links that the network does not have",
-                }[feed]
-            )
-    if seen.unmatched and not seen.matched:
-        click.echo(
-            f"  left out: {seen.unmatched:,} rows of gps, none matched to a link; ingest their "
-            "files again with --network"
-        )
 
 
 def _print_errors(errors: StateErrors) -> None:

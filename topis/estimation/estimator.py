@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from topis._core.lane_tracker import LaneTracker
 from topis.estimation.arrivals import beyond_storage_veh, forecast_arrivals
 from topis.estimation.flow_balance import FlowBalance, lane_shares
+from topis.estimation.greens import Greens
 from topis.estimation.probe_flow import ProbeFlow
+from topis.estimation.sensor_tables import camera_table, count_share, loop_of_lane, view_m
 from topis.estimation.substitution import FlowMemory, Substitutes
 from topis.model.network import Network
 from topis.model.observation import (
-    CAMERA,
     CAMERA_LINE,
     LOOP_ADVANCE,
     LOOP_STOP_LINE,
@@ -41,9 +42,6 @@ MOST_APART, LEAST_FLOW_VPS = 4.0, 0.01
 GUESSED, VOUCHED = 0.1, 0.5
 #: In lanes seen by loops, by cameras, and by the loops of the lane beside.
 SURE_LOOPS, SURE_CAMERAS, STOOD_IN = 0.8, 0.95, 0.6
-#: An unseen queue is taken to leave at green for at least this share of its lane's traffic, as a
-#: part of what any stage serves.
-WHOLE_SHARE = 0.9
 #: Length of road a vehicle covers a point loop for (m).
 VEHICLE_LENGTH_M = 5.0
 #: Vehicles in a camera's view are placed in time up to this far ahead (s).
@@ -104,12 +102,12 @@ class Estimator:
         count = len(self.lanes)
         self._of_lane = np.full(network.lanes, -1, dtype=np.int32)
         self._of_lane[self.lanes] = np.arange(count, dtype=np.int32)
-        cameras = _camera_table(network, sensors, self._of_lane, count)
-        stop = _loop_of_lane(sensors, LOOP_STOP_LINE, self._of_lane, count)
-        advance = _loop_of_lane(sensors, LOOP_ADVANCE, self._of_lane, count)
+        cameras = camera_table(network, sensors, self._of_lane, count)
+        stop = loop_of_lane(sensors, LOOP_STOP_LINE, self._of_lane, count)
+        advance = loop_of_lane(sensors, LOOP_ADVANCE, self._of_lane, count)
         seen_by = np.where(stop >= 0, LOOPS, UNSEEN)
         seen_by[np.diff(cameras[0]) > 0] = CAMERAS
-        line = _loop_of_lane(sensors, CAMERA_LINE, self._of_lane, count)
+        line = loop_of_lane(sensors, CAMERA_LINE, self._of_lane, count)
         stop = np.where(stop >= 0, stop, line).astype(np.int32)
         length_m = network.lane_length_m[self.lanes]
         speed_mps = network.link_speed_mps[network.lane_link[self.lanes]]
@@ -119,7 +117,7 @@ class Estimator:
         between_m[pair] = (
             on_lane + sensors.distance_m[advance[pair]] - sensors.start_m[advance[pair]]
         )
-        view_m = _view_m(sensors, cameras, length_m)
+        seen_m = view_m(sensors, cameras, length_m)
 
         def floats(value: float | NDArray[np.floating]) -> NDArray[np.float32]:
             return np.ascontiguousarray(np.broadcast_to(value, count), dtype=np.float32)
@@ -127,7 +125,7 @@ class Estimator:
         self._seen_by = seen_by.astype(np.uint8)
         self._queue, self._vehicles, self._flow = (np.zeros(count, np.float32) for _ in range(3))
         self._gap = np.full(count, 99.0, dtype=np.float32)
-        view = np.where(seen_by == CAMERAS, view_m, length_m) / JAM_SPACING_M
+        view = np.where(seen_by == CAMERAS, seen_m, length_m) / JAM_SPACING_M
         self._view_veh = np.maximum(view, 1.0).astype(np.float32)
         self._flowing = np.ones(count, np.float32)
         self._out = np.zeros(count, np.float32)
@@ -164,7 +162,7 @@ class Estimator:
             departed_veh=self._departed,
             flow_vps=self._flow,
             likely_vps=self._assumed_vps.copy(),
-            count_share=_count_share(sensors, stop),
+            count_share=count_share(sensors, stop),
         )
         self._next_flow_ms = 0
         self._elapsed_s = 0.0
@@ -191,7 +189,7 @@ class Estimator:
             advance_sensor=self._advance,
             between_veh=between_veh,
             transit_s=floats(np.maximum(between_m / np.maximum(speed_mps, 1.0), 1.0)),
-            view_s=floats(np.maximum(view_m / np.maximum(speed_mps, 1.0), 1.0)),
+            view_s=floats(np.maximum(seen_m / np.maximum(speed_mps, 1.0), 1.0)),
             free_pass_s=floats(VEHICLE_LENGTH_M / np.maximum(speed_mps, 1.0)),
             sat_flow_vps=floats(BASE_SAT_FLOW_VPS),
             assumed_vps=self._assumed_vps,
@@ -207,7 +205,7 @@ class Estimator:
         )
         seen_s = np.where(
             seen_by == CAMERAS,
-            np.minimum(view_m / np.maximum(speed_mps, 1.0), COMING_S),
+            np.minimum(seen_m / np.maximum(speed_mps, 1.0), COMING_S),
             np.where(
                 (seen_by == LOOPS) & (advance >= 0), between_m / np.maximum(speed_mps, 1), 0.0
             ),
@@ -219,7 +217,7 @@ class Estimator:
         self._whole_seen_s = self._seen_s.copy()
         self._confidence = np.zeros(network.lanes, np.float32)
         self._view = self._spread(self._view_veh, np.nan)
-        self._greens = _Greens(network, self.lanes)
+        self._greens = Greens(network)
         self._last_ms: int | None = None
         self._serves = self._of_lane[np.where(sensors.serves >= 0, sensors.serves, sensors.lane)]
         self._usual = lane_shares(network)[sensors.lane]
@@ -352,126 +350,3 @@ class Estimator:
         out = np.full(self.network.lanes, other, dtype=np.float32)
         out[self.lanes] = values
         return out
-
-
-def _loop_of_lane(
-    sensors: SensorTable, kind: int, of_lane: NDArray[np.int32], count: int
-) -> NDArray[np.int32]:
-    out = np.full(count, -1, dtype=np.int32)
-    which = np.flatnonzero((sensors.kind == kind) & (sensors.serves >= 0))
-    which = which[of_lane[sensors.serves[which]] >= 0]
-    out[of_lane[sensors.serves[which]]] = which
-    return out
-
-
-def _count_share(sensors: SensorTable, stop: NDArray[np.int32]) -> NDArray[np.float32]:
-    """1 over how many approach lanes are counted at the same place, float32[approach lanes]."""
-    share = np.ones(len(stop), np.float32)
-    counted = np.flatnonzero(stop >= 0)
-    places = np.stack([sensors.lane[stop[counted]], sensors.start_m[stop[counted]]])
-    _, which, times = np.unique(places, axis=1, return_inverse=True, return_counts=True)
-    share[counted] = 1.0 / times[which]
-    return share
-
-
-def _camera_table(
-    network: Network, sensors: SensorTable, of_lane: NDArray[np.int32], count: int
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
-    """Per approach lane its cameras: (ptr, sensor, weight).
-
-    A camera on the road before a short approach tells of all the lanes it leads to; its
-    vehicles are shared out evenly among them.
-    """
-    per_lane: list[list[tuple[int, float]]] = [[] for _ in range(count)]
-    for sensor in np.flatnonzero(sensors.kind == CAMERA).tolist():
-        own = int(sensors.serves[sensor])
-        targets = (
-            [int(of_lane[own])]
-            if own >= 0
-            else _lanes_ahead(network, int(sensors.lane[sensor]), of_lane)
-        )
-        for lane in targets:
-            per_lane[lane].append((sensor, 1.0 / len(targets)))
-    # A lane must have a camera on itself; one that only sees the road before tells nothing.
-    own_lane = [
-        pairs if any(sensors.serves[sensor] >= 0 for sensor, _ in pairs) else []
-        for pairs in per_lane
-    ]
-    ptr = np.concatenate(([0], np.cumsum([len(p) for p in own_lane]))).astype(np.int32)
-    flat = [pair for pairs in own_lane for pair in pairs]
-    return (
-        ptr,
-        np.array([s for s, _ in flat], dtype=np.int32),
-        np.array([w for _, w in flat], dtype=np.float32),
-    )
-
-
-def _lanes_ahead(network: Network, lane: int, of_lane: NDArray[np.int32]) -> list[int]:
-    """Approach lanes reached from an upstream lane, going on over unsignalised nodes."""
-    seen, front, found = {lane}, [lane], []
-    while front:
-        following = [
-            int(to)
-            for here in front
-            for to in network.conn_to_lane[
-                network.lane_conn_ptr[here] : network.lane_conn_ptr[here + 1]
-            ]
-            if int(to) not in seen
-        ]
-        seen.update(following)
-        found += [int(of_lane[to]) for to in following if of_lane[to] >= 0]
-        front = [to for to in following if of_lane[to] < 0] if not found else []
-    return sorted(set(found))
-
-
-def _view_m(
-    sensors: SensorTable,
-    cameras: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]],
-    length_m: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    """How far back the cameras of each lane see (m)."""
-    ptr, sensor, _ = cameras
-    view = length_m.copy()
-    reach = sensors.distance_m + sensors.end_m - sensors.start_m
-    for lane in np.flatnonzero(np.diff(ptr)).tolist():
-        view[lane] = reach[sensor[ptr[lane] : ptr[lane + 1]]].max()
-    return view
-
-
-class _Greens:
-    """Which lanes are green, of what the signal groups show."""
-
-    def __init__(self, network: Network, lanes: NDArray[np.int32]) -> None:
-        number = np.full(network.lanes, -1, dtype=np.intp)
-        number[lanes] = np.arange(len(lanes))
-        signalised = (network.conn_group >= 0) & (number[network.conn_from_lane] >= 0)
-        self._lane = number[network.conn_from_lane[signalised]]
-        self._group = network.conn_group[signalised]
-        self._share = network.conn_share[signalised].astype(np.float64)
-        self._lanes = len(lanes)
-        ptr, conn, _ = network.conn_stage_code
-        stage = np.repeat(np.arange(network.stages), np.diff(ptr))
-        own = number[network.conn_from_lane[conn]]
-        cell, which = np.unique(
-            own[own >= 0] * network.stages + stage[own >= 0], return_inverse=True
-        )
-        served = np.bincount(which, network.conn_share[conn[own >= 0]], minlength=len(cell))
-        self._most = np.zeros(len(lanes))
-        if len(cell):
-            np.maximum.at(self._most, cell // network.stages, served)
-
-    def any(self, group_green: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        """Lanes of which any signal is green, uint8[lanes]."""
-        green = np.zeros(self._lanes, dtype=np.uint8)
-        green[self._lane[group_green[self._group]]] = 1
-        return green
-
-    def whole(self, group_green: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        """Lanes of which as much of the traffic has green as ever has, uint8[lanes].
-
-        With less, one who may not go soon stands at the front and holds up the rest.
-        """
-        served = np.bincount(
-            self._lane, self._share * group_green[self._group], minlength=self._lanes
-        )
-        return ((served > 0.0) & (served >= WHOLE_SHARE * self._most)).astype(np.uint8)

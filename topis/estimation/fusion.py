@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from topis._core.queue_filter import QueueFilter
 from topis.estimation.estimator import Estimator
+from topis.estimation.greens import Greens
 from topis.estimation.probe_memory import Heard, ProbeMemory
 from topis.estimation.reach import find_reach
-from topis.model.lamp import PERMISSIVE, PRIORITY
 from topis.model.network import Network
 from topis.model.observation import Observation
 from topis.model.state import StreetState, TrafficState
@@ -83,14 +83,10 @@ class Fusion:
             sat_var=self._sat_var,
             **{
                 name: np.zeros(count, np.float32)
-                for name in ("green_s", "red_s", "stood_veh", "passed_veh", "passed_s", "idle_s")
+                for name in ("green_s", "stood_veh", "passed_veh", "passed_s", "idle_s")
             },
         )
-        number = np.full(network.lanes, -1, dtype=np.intp)
-        number[network.approach_lanes] = np.arange(count)
-        signals = (network.conn_group >= 0) & (number[network.conn_from_lane] >= 0)
-        self._conn_lane = number[network.conn_from_lane[signals]]
-        self._conn_group = network.conn_group[signals]
+        self._greens = Greens(network)
         least = LEAST_USE * BASE_SAT_FLOW_VPS * network.lane_green_share[network.approach_lanes]
         self._least_out_vps = np.maximum(
             np.bincount(network.lane_link[network.approach_lanes], least, minlength=network.links),
@@ -127,7 +123,7 @@ class Fusion:
         likely = seen.likely_vps / np.maximum(seen.flow_vps, _LEAST_VPS)
         come_vps = np.where(seen.seen_by == 0, state.arrival_vps[:, 0] * likely, seen.flow_vps)
         self._filter.update(
-            self._green(group_code),
+            self._greens.best(group_code, GIVES_WAY),
             come_vps.astype(np.float32),
             (seen.queue_veh - seen.beyond_veh).astype(np.float32),
             seen.departed_veh,
@@ -168,14 +164,6 @@ class Fusion:
             turn_share=share.astype(np.float32),
             turn_share_var=share_var.astype(np.float32),
         )
-
-    def _green(self, group_code: NDArray[np.uint8]) -> F4:
-        """How much each approach lane may go: of its signals the best, float32[lanes]."""
-        worth = np.zeros(256, np.float32)
-        worth[PRIORITY], worth[PERMISSIVE] = 1.0, GIVES_WAY
-        green = np.zeros(len(self._queue), np.float32)
-        np.maximum.at(green, self._conn_lane, worth[group_code[self._conn_group]])
-        return green
 
     def _average(self, now_ms: int, dt_s: float) -> None:
         self._elapsed_s += dt_s

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topis.model.observation import ProbeReports
+from topis.units import STANDING_MPS
 
-#: A vehicle slower than this stands in a queue (m/s): 5 km/h.
-STANDING_MPS = 1.39
 #: Who stands for longer than any red has parked (s).
 PARKED_S = 240.0
 #: Who was not heard of for so long is forgotten (ms).
@@ -23,7 +22,7 @@ VOTE_MS = 30_000
 class Heard:
     """Reports of a tick, one a probe, beside what was known before. Arrays [reports].
 
-    ``link_before`` -1 where the probe is new; ``since_s`` its last report; ``stopped`` just now;
+    ``link_before`` -1 where the probe is new; ``stopped`` just now;
     ``stands``; ``parked``; ``may_tell_back`` of a queue, ``may_tell_free`` road: it has not yet,
     on this link in these 30 s.
     """
@@ -31,7 +30,6 @@ class Heard:
     reports: ProbeReports
     link: NDArray[np.int32]
     link_before: NDArray[np.int32]
-    since_s: NDArray[np.float32]
     stopped: NDArray[np.bool_]
     stands: NDArray[np.bool_]
     parked: NDArray[np.bool_]
@@ -66,7 +64,6 @@ class ProbeMemory:
             reports=reports,
             link=link,
             link_before=before,
-            since_s=since_s,
             stopped=stands & (self._stood_s[row] <= 0.0) & (before == link),
             stands=stands,
             parked=stood_s > PARKED_S,

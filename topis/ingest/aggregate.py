@@ -12,12 +12,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from topis._core.run_sums import RunSums
+from topis.units import STANDING_MPS
 
 Number = TypeVar("Number", np.uint8, np.uint16, np.uint32, np.uint64, np.int32, np.int64)
 
 PERIOD_MS = 30_000
-#: Below this a vehicle stands in a queue: 5 km/h, as queue detection by SUMO and HCM has it.
-STANDING_CMPS = 139
+STANDING_CMPS = round(100 * STANDING_MPS)
 _NO_SPEED = 65535
 
 

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from topis.errors import InputError
 from topis.model.schemas import FEEDS, Feed
+from topis.units import MS_PER_HOUR
 
-MS_PER_HOUR = 3_600_000
 _TAKEN, _NETWORKS = "topis.sources", "topis.networks"
 #: Small alphabets are told by a dictionary, all else by differences (measured: a fifth smaller).
 _DICTIONARY = {pa.uint8(), pa.string()}
@@ -302,3 +302,8 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def utc_ms(moment: object) -> int:
+    """UTC ms of a time in a file's statistics."""
+    return int(pa.scalar(moment, pa.timestamp("ms", tz="UTC")).cast(pa.int64()).as_py())

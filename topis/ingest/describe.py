@@ -18,8 +18,10 @@ from topis.ingest.archive import (
     partitions,
     parts_of,
     staged_sources,
+    utc_ms,
 )
 from topis.model.schemas import FEEDS
+from topis.units import MS_PER_HOUR
 
 
 @dataclass
@@ -85,7 +87,7 @@ def describe(archive: Path) -> Description:
         summary.file_bytes += path.stat().st_size
         summary.first_ms = min(summary.first_ms, first_ms)
         summary.last_ms = max(summary.last_ms, last_ms)
-        summary.hours.add(first_ms // 3_600_000)
+        summary.hours.add(first_ms // MS_PER_HOUR)
     sources = known_sources(archive)
     marks: Counter[str] = Counter()
     lost: dict[str, list[str]] = {}
@@ -111,11 +113,7 @@ def _span(feed: str, footer: pq.FileMetaData) -> tuple[int, int]:
     spans = [
         footer.row_group(group).column(column).statistics for group in range(footer.num_row_groups)
     ]
-    return min(_ms(span.min) for span in spans), max(_ms(span.max) for span in spans)
-
-
-def _ms(moment: object) -> int:
-    return int(pa.scalar(moment, pa.timestamp("ms", tz="UTC")).cast(pa.int64()).as_py())
+    return min(utc_ms(span.min) for span in spans), max(utc_ms(span.max) for span in spans)
 
 
 def _quarantined(archive: Path) -> Counter[tuple[str, str]]:

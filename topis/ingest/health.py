@@ -19,13 +19,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from topis.ingest.archive import (
-    MS_PER_HOUR,
     Partition,
     known_sources,
     open_partition,
     partitions,
     passing_over,
 )
+from topis.units import MS_PER_HOUR
 
 BIN_S = 300
 _BINS_PER_HOUR = 3600 // BIN_S

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from topis.errors import InputError
 from topis.ingest.archive import (
-    MS_PER_HOUR,
     Partition,
     WrittenAnew,
     open_partition,
@@ -27,6 +26,7 @@ from topis.ingest.archive import (
 )
 from topis.model.quality import JUMP
 from topis.model.schemas import FEEDS
+from topis.units import MS_PER_HOUR
 
 #: Faster than this (m/s), over more than so far (m), nothing drives: GPS itself strays by tens.
 FASTEST_MPS, LEAST_M = 70.0, 100.0

@@ -24,6 +24,7 @@ from topis.errors import InputError, OutputError
 from topis.ingest.archive import open_partition, partitions
 from topis.ingest.dimensions import Dimensions
 from topis.model.quality import JUMP, SKEWED
+from topis.units import MS_PER_HOUR
 
 LEAST_VEHICLES = 5
 PERIOD_S = 300
@@ -50,7 +51,6 @@ TRIP_CONTEXT_S = 900
 #: Releases are kept here in the archive, with their k.
 KEPT_IN = "_published"
 _K = b"least_vehicles"
-_MS_PER_H = 3_600_000
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def publish(
 def _released(archive: Path, date: str, hour: int, least_vehicles: int) -> pa.Table:
     """Cells of an hour that may be told, with k and the number withheld in the metadata."""
     begin_ms = _hour_ms(date, hour)
-    moments = {_partition_of(begin_ms + k * _MS_PER_H): k for k in (-1, 0, 1)}
+    moments = {_partition_of(begin_ms + k * MS_PER_HOUR): k for k in (-1, 0, 1)}
     tables: dict[int, list[pa.Table]] = {-1: [], 0: [], 1: []}
     for partition, path in partitions(archive):
         around = moments.get((partition.date, partition.hour))
@@ -136,12 +136,12 @@ def _released(archive: Path, date: str, hour: int, least_vehicles: int) -> pa.Ta
     table = pa.concat_tables([part for parts in tables.values() for part in parts])
     time_ms = table["time"].cast(pa.int64()).to_numpy()
     near = time_ms >= begin_ms - 1000 * TRIP_CONTEXT_S
-    near &= time_ms < begin_ms + _MS_PER_H + 1000 * TRIP_CONTEXT_S
+    near &= time_ms < begin_ms + MS_PER_HOUR + 1000 * TRIP_CONTEXT_S
     # Places where a vehicle never was end no trip, and make no crowd.
     wrong = table["quality"].to_numpy() & np.uint8(JUMP | SKEWED)
     table = table.filter(pa.array(near & (wrong == 0)))
     time_ms = table["time"].cast(pa.int64()).to_numpy()
-    inside = (time_ms >= begin_ms) & (time_ms < begin_ms + _MS_PER_H)
+    inside = (time_ms >= begin_ms) & (time_ms < begin_ms + MS_PER_HOUR)
     # Trips end off the network as well.
     inside &= table["link"].is_valid().to_numpy()
     if not inside.any():
@@ -168,11 +168,11 @@ def _hour_ms(date: str, hour: int) -> int:
         day = np.datetime64(date, "D")
     except ValueError:
         raise InputError(f"date {date!r} is none; write 2026-11-17") from None
-    return int(day.astype("datetime64[ms]").astype(np.int64)) + hour * _MS_PER_H
+    return int(day.astype("datetime64[ms]").astype(np.int64)) + hour * MS_PER_HOUR
 
 
 def _partition_of(moment_ms: int) -> tuple[str, int]:
-    hours = moment_ms // _MS_PER_H
+    hours = moment_ms // MS_PER_HOUR
     return str(np.datetime64(hours // 24, "D")), hours % 24
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import csv
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,11 +121,6 @@ def read_sensors(path: Path, network: Network) -> SensorTable:
         probe_period_s=1.0,
         research_only=False,
     )
-
-
-def without(sensors: SensorTable, dead: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> SensorTable:
-    """The same sensors, some of them dead."""
-    return replace(sensors, alive=sensors.alive & ~dead)
 
 
 def _metres(

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from topis.errors import InputError
-from topis.ingest.archive import Partition, partitions
+from topis.ingest.archive import Partition, partitions, utc_ms
 from topis.model.schemas import FEEDS
+from topis.units import MS_PER_HOUR
 
-_MS_PER_HOUR = 3_600_000
 BATCH_ROWS = 1 << 17
 
 
@@ -34,7 +34,7 @@ class ArchiveSlices:
     def __init__(self, archive: Path, districts: Sequence[int] | None = None) -> None:
         self.damaged: dict[str, str] = {}
         self._paths: dict[tuple[str, int], list[tuple[Partition, Path]]] = {}
-        self._open: dict[Path, pq.ParquetFile] = {}
+        self._open: dict[Path, tuple[int, pq.ParquetFile]] = {}
         for partition, path in partitions(archive):
             if districts is None or partition.district in districts:
                 day = np.datetime64(partition.date, "h").astype(np.int64)
@@ -53,14 +53,14 @@ class ArchiveSlices:
         self, feed: str, begin_ms: int, end_ms: int, columns: list[str]
     ) -> Iterator[pa.RecordBatch]:
         """Batches that hold all rows of the time, and some of the time around it."""
-        first, last = begin_ms // _MS_PER_HOUR, -(-end_ms // _MS_PER_HOUR)
+        first, last = begin_ms // MS_PER_HOUR, -(-end_ms // MS_PER_HOUR)
         self._close_before(first)
         for hour in range(first, last):
             for _, path in self._paths.get((feed, hour), []):
                 if str(path) in self.damaged:
                     continue
                 try:
-                    file = self._file(path)
+                    file = self._file(path, hour)
                     groups = _groups(file, feed, begin_ms, end_ms)
                     if groups:
                         yield from file.iter_batches(BATCH_ROWS, groups, columns)
@@ -78,19 +78,18 @@ class ArchiveSlices:
             parts.append(batch.filter(pc.and_(inside, pc.equal(batch["quality"], 0))))
         return pa.Table.from_batches(parts, schema) if parts else schema.empty_table()
 
-    def _file(self, path: Path) -> pq.ParquetFile:
+    def _file(self, path: Path, hour: int) -> pq.ParquetFile:
         if path not in self._open:
-            self._open[path] = pq.ParquetFile(path)
-        return self._open[path]
+            self._open[path] = hour, pq.ParquetFile(path)
+        return self._open[path][1]
 
     def _close_before(self, hour: int) -> None:
-        keep = {path for (_, at), pairs in self._paths.items() if at >= hour for _, path in pairs}
-        for path in [path for path in self._open if path not in keep]:
-            self._open.pop(path).close()
+        for path in [path for path, (of, _) in self._open.items() if of < hour]:
+            self._open.pop(path)[1].close()
 
     def close(self) -> None:
         """Close all files."""
-        for file in self._open.values():
+        for _, file in self._open.values():
             file.close()
         self._open.clear()
 
@@ -104,14 +103,10 @@ def _groups(file: pq.ParquetFile, feed: str, begin_ms: int, end_ms: int) -> list
         if (
             span is None
             or not span.has_min_max
-            or (_ms(span.min) < end_ms and _ms(span.max) >= begin_ms)
+            or (utc_ms(span.min) < end_ms and utc_ms(span.max) >= begin_ms)
         ):
             found.append(number)
     return found
-
-
-def _ms(moment: object) -> int:
-    return int(pa.scalar(moment, pa.timestamp("ms", tz="UTC")).cast(pa.int64()).as_py())
 
 
 def time_ms_of(text: str) -> int:

@@ -17,10 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from topis.ingest.archive import MS_PER_HOUR, Partition, slots_of, sync
+from topis.ingest.archive import Partition, slots_of, sync
 from topis.ingest.rows import Reject, whole_letters
 from topis.model.quality import JUMP, SKEWED
 from topis.model.schemas import FEEDS, QUARANTINE_SCHEMA, Feed
+from topis.units import MS_PER_HOUR
 
 #: Stands for the text of a row that may name a vehicle; the source file has it.
 WITHHELD = "withheld, it may name a vehicle"

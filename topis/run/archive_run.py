@@ -22,17 +22,18 @@ from topis.ingest.observe import (
     frame_period_ms,
     report_period_s,
 )
-from topis.ingest.road_map import road_map_of_sumo_net
+from topis.ingest.road_map import RoadMap, road_map_of_sumo_net
 from topis.ingest.sensor_file import read_sensors
 from topis.ingest.signal_history import SignalHistory
 from topis.ingest.slices import ArchiveSlices
 from topis.model.network import Network
 from topis.model.observation import CAMERA, CAMERA_LINE, SensorTable
+from topis.units import MS_PER_HOUR
 
 #: What is believed of the share of vehicles that report, before the archive tells.
 PROBE_SHARE = 0.1
 #: Loops are judged by so much before the slice as well.
-FAULTS_FROM_MS = 3 * 3_600_000
+FAULTS_FROM_MS = 3 * MS_PER_HOUR
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ class SliceOptions:
     seed: int = 1
     probe_share: float = PROBE_SHARE
 
+    @property
+    def hours(self) -> range:
+        """Hours since 1970 that the slice lies in."""
+        return range(self.begin_ms // MS_PER_HOUR, -(-self.end_ms // MS_PER_HOUR))
+
 
 @dataclass(frozen=True)
 class ArchiveRun:
@@ -62,6 +68,7 @@ class ArchiveRun:
     end_ms: int
     network: Network
     sensors: SensorTable
+    road_map: RoadMap
     observations: ArchiveObservations
     signals: SignalHistory
     slices: ArchiveSlices
@@ -104,11 +111,12 @@ def open_slice(options: SliceOptions) -> ArchiveRun:
     frame_ms = FRAME_MS
     if "cctv_track" in options.feeds:
         frame_ms = frame_period_ms(slices, options.begin_ms, options.end_ms)
+    road_map = road_map_of_sumo_net(options.network_file, network)
     observations = ArchiveObservations(
         slices,
         keys,
         network,
-        road_map_of_sumo_net(options.network_file, network),
+        road_map,
         sensors,
         options.begin_ms,
         options.end_ms,
@@ -118,8 +126,54 @@ def open_slice(options: SliceOptions) -> ArchiveRun:
     )
     signals = SignalHistory(slices, keys, network, options.begin_ms)
     return ArchiveRun(
-        options.begin_ms, options.end_ms, network, sensors, observations, signals, slices
+        options.begin_ms, options.end_ms, network, sensors, road_map, observations, signals, slices
     )
+
+
+def require_rows(run: ArchiveRun, options: SliceOptions) -> None:
+    """A slice beside the data is a mistake.
+
+    Raises
+    ------
+    InputError
+        The archive has none of the feeds in these hours.
+    """
+    hours = set().union(*(run.slices.hours(feed) for feed in options.feeds))
+    if hours.isdisjoint(options.hours):
+        there = "it has none at any time"
+        if hours:
+            ends = (np.datetime64(hour, "h") for hour in (min(hours), max(hours) + 1))
+            there = "it has some from {} to {} UTC".format(*ends)
+        raise InputError.at(
+            options.archive,
+            f"nothing is stored of {', '.join(options.feeds)} in these hours; {there}",
+            "see topis data describe",
+        )
+
+
+def left_out(run: ArchiveRun) -> list[str]:
+    """What is in the archive and told nothing, and why, once the slice has been read."""
+    seen = run.observations
+    found = []
+    if not seen.rows:
+        found.append("nothing was told in this time: what stands there is believed without data")
+    found += [f"left out: {path}: {reason}" for path, reason in run.slices.damaged.items()]
+    unknown = {
+        "loop_event": "loops that the list of sensors does not have",
+        "cctv_track": "lanes that the network does not have",
+        "gps": "links that the network does not have",
+    }
+    found += [
+        f"left out: {rows:,} rows of {feed} of {unknown[feed]}"
+        for feed, rows in seen.unknown.items()
+        if rows
+    ]
+    if seen.unmatched and not seen.matched:
+        found.append(
+            f"left out: {seen.unmatched:,} rows of gps, none matched to a link; ingest their "
+            "files again with --network"
+        )
+    return found
 
 
 def _with_eyes(sensors: SensorTable, options: SliceOptions) -> SensorTable:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from topis.errors import InputError, OutputError
-from topis.ingest.road_map import RoadMap, road_map_of_sumo_net
+from topis.ingest.road_map import RoadMap
 from topis.model.network import Network
 from topis.model.state import StreetState
 from topis.run.archive_run import SliceOptions, open_slice
@@ -67,8 +67,7 @@ def write_snapshot(
     """
     begin_ms = options.begin_ms
     run = open_slice(replace(options, begin_ms=begin_ms - WARM_UP_MS, feeds=FEEDS))
-    road_map = road_map_of_sumo_net(options.network_file, run.network)
-    if road_map.projection is None:
+    if run.road_map.projection is None:
         raise InputError.at(
             options.network_file, "does not say where on Earth it is", "name one with a projection"
         )
@@ -92,7 +91,7 @@ def write_snapshot(
                 "see topis data describe"
             )
         map_path.write_text(
-            json.dumps(_map(run.network, road_map, last, speeds), ensure_ascii=False)
+            json.dumps(_map(run.network, run.road_map, last, speeds), ensure_ascii=False)
         )
         draft.replace(path)
     except OSError as error:

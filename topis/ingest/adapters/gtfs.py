@@ -34,6 +34,7 @@ from topis.ingest.adapters.gtfs_tables import (
 )
 from topis.ingest.adapters.texts import BATCH_ROWS, named_day_ms
 from topis.ingest.rows import Parsed, Reject, Rows
+from topis.units import MS_PER_HOUR
 
 _CLOCK = re.compile(r"(\d{1,3}):([0-5]\d):([0-5]\d)")
 _MOST_HOURS, _MOST_SEQUENCE = 168, 65_535
@@ -74,7 +75,7 @@ class GtfsTimetable:
         shapes = shapes_of(bundle, set(trips.shape))
         times = _StopTimes.read(bundle, trips, stops)
         times = times.filled(bundle.rejects).in_order(bundle.rejects)
-        columns = _columns(times, trips, stops, shapes, noon_ms - 12 * 3_600_000, int(day))
+        columns = _columns(times, trips, stops, shapes, noon_ms - 12 * MS_PER_HOUR, int(day))
         for first in range(0, max(len(times), 1), BATCH_ROWS):
             part = slice(first, first + BATCH_ROWS)
             own = times.take(np.arange(len(times))[part])
