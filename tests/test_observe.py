@@ -38,7 +38,7 @@ F4 = np.float32
 # ---- the kernel ----
 
 FACTS = {
-    "lane_of_key": np.array([-1, 0, 1, -1], np.int32),
+    "lane_of_key": np.array([-1, 0, 1, -2, -1], np.int32),
     "along_x": np.array([0.01, 0.0], F4),
     "along_y": np.array([0.0, 0.01], F4),
     "along_m": np.array([0.0, 5.0], F4),

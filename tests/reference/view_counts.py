@@ -28,7 +28,7 @@ class ViewCounts:
                 continue
             lane = int(keys[key]) if key < len(keys) else -1
             if lane < 0:
-                self.unknown += 1
+                self.unknown += lane == -1
                 continue
             self._rows.append((camera, track, lane, time_ms, x, y, speed))
 

@@ -19,7 +19,8 @@ cdef class ViewCounts:
     ``along_m`` - (``along_x`` x + ``along_y`` y), x and y in cm from the camera; ``stretch_ptr``
     into ``stretch_sensor``, ``near_m``, ``far_m`` (of the stretch, before the end of the lane);
     ``line_sensor`` (-1: none) and ``line_m``. ``lane_of_key`` int32: lane of a key of the
-    dimension table, -1 unknown. ``vehicle_m``: length of a vehicle, which covers a line.
+    dimension table, -1 unknown, -2 not to be looked at. ``vehicle_m``: length of a vehicle, which
+    covers a line.
     """
 
     cdef const int[::1] lane_of_key, stretch_ptr, stretch_sensor, line_sensor
@@ -81,7 +82,7 @@ cdef class ViewCounts:
                 if lane_key[i] < <unsigned int>self.lane_of_key.shape[0]:
                     lane = self.lane_of_key[lane_key[i]]
                 if lane < 0:
-                    self.unknown += 1
+                    self.unknown += lane == -1
                     continue
                 tick = (time_ms[i] - begin_ms) // self.tick_ms
                 before_m = self.along_m[lane] - (

@@ -14,7 +14,7 @@ from topis.ingest.observe import FEEDS_USED
 from topis.ingest.slices import time_ms_of
 from topis.report.state_errors import StateErrors, read_truth
 from topis.report.state_table import StateWriter
-from topis.run.archive_run import SliceOptions, left_out, open_slice, require_rows
+from topis.run.archive_run import Found, SliceOptions, open_slice, require_rows
 from topis.run.street_states import street_states
 
 
@@ -66,7 +66,7 @@ def state(
         dead_share=dead, seed=seed,
     )  # fmt: skip
     run = open_slice(options)
-    require_rows(run, options)
+    require_rows(run.slices, options)
     first, last = run.begin_ms, run.end_ms
     errors = None
     if truth is not None:
@@ -87,7 +87,7 @@ def state(
         if writer is not None:
             writer.close()
     click.echo(f"{moments} states from {run.observations.rows:,} rows; {run.sensors.describe()}")
-    for text in left_out(run):
+    for text in Found.in_run(run).left_out():
         click.echo(f"  {text}")
     if errors is not None:
         _print_errors(errors)

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from topis.errors import InputError
 from topis.ingest.settled import write_whole
 
+#: Its name in an archive.
+FILE = "dimensions.json"
+
 
 class Dimensions:
     """``keys`` numbers names from 1 on in the order they come; `save` makes that last.
@@ -21,20 +24,11 @@ class Dimensions:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "dimensions.json"
+        self._path = folder / FILE
         self._tables: dict[str, dict[str, int]] = {}
         self._changed = False
         if self._path.exists():
-            try:
-                stored = json.loads(self._path.read_text())
-                self._tables = {
-                    kind: {str(name): int(key) for name, key in table.items()}
-                    for kind, table in stored.items()
-                }
-            except (ValueError, AttributeError, TypeError) as error:
-                raise InputError.at(
-                    self._path, f"not a table of names ({error})", "restore it from a backup"
-                ) from None
+            self._tables = _tables(self._path.read_text(), self._path)
 
     def keys(self, kind: str, names: pa.Array) -> NDArray[np.int64]:
         """Numbers of the names, int64[n]; 0 for missing ones."""
@@ -59,3 +53,27 @@ class Dimensions:
             return
         write_whole(self._path, self._tables)
         self._changed = False
+
+
+def names_in(text: str | None, where: object) -> dict[str, dict[int, str]]:
+    """Names by kind and number, as written in an archive's `FILE`; none of them without one.
+
+    Raises
+    ------
+    InputError
+        It is no such table.
+    """
+    tables = {} if text is None else _tables(text, where)
+    return {kind: {key: name for name, key in table.items()} for kind, table in tables.items()}
+
+
+def _tables(text: str, where: object) -> dict[str, dict[str, int]]:
+    try:
+        return {
+            kind: {str(name): int(key) for name, key in table.items()}
+            for kind, table in json.loads(text).items()
+        }
+    except (ValueError, AttributeError, TypeError) as error:
+        raise InputError.at(
+            where, f"not a table of names ({error})", "restore it from a backup"
+        ) from None

@@ -148,7 +148,16 @@ def loop_faults(
         for partition, path in partitions(archive)
         if partition.feed == "loop_event" and _touches(partition, between_ms)
     ]
-    bins = _bins(_readable(paths, damaged))
+    return faults_of(_readable(paths, damaged))
+
+
+#: What `faults_of` needs of an event.
+FAULT_COLUMNS = ["detector", "time", "on_ms"]
+
+
+def faults_of(tables: Iterable[pa.Table]) -> list[Fault]:
+    """As `loop_faults`, of the events at hand: a table (`FAULT_COLUMNS`) an hour and district."""
+    bins = _bins(tables)
     if bins is None:
         return []
     faults = []
@@ -173,7 +182,7 @@ def _readable(paths: list[Path], damaged: dict[str, str] | None) -> Iterator[pa.
     for path in paths:
         table = None
         with passing_over(path, damaged), open_partition(path) as file:
-            table = file.read(columns=["detector", "time", "on_ms"])
+            table = file.read(columns=FAULT_COLUMNS)
         if table is not None:
             yield table
 

@@ -9,7 +9,7 @@ as a dead sensor does.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 
 from topis._core.view_counts import ViewCounts
 from topis.ingest.aggregate import STANDING_CMPS, column_values
-from topis.ingest.dimensions import Dimensions
 from topis.ingest.health import SILENCE_CHANCE, Fault
 from topis.ingest.health_moving import ROWS_PER_OBJECT
-from topis.ingest.road_map import RoadMap
+from topis.ingest.road_map import LinkEnds
 from topis.ingest.slices import ArchiveSlices, int64_ms
 from topis.model.network import Network
 from topis.model.observation import (
@@ -47,8 +46,7 @@ PLATOON_VEH = 3.0
 #: What a sensor tells in a block is averaged over some of them: of the newest, this part.
 RATE_GAIN = 0.3
 NEVER_MS = -(2**62)
-#: What is seen of a lane is taken to be straight over this length before its end (m).
-STRAIGHT_M = 60.0
+UNKNOWN, ELSEWHERE = -1, -2
 _NO_SPEED = 65535
 F4 = NDArray[np.float32]
 F8 = NDArray[np.float64]
@@ -56,7 +54,10 @@ F8 = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Keys:
-    """Keys of the archive's dimension tables to numbers of the network, -1 unknown: int32[keys]."""
+    """Keys of the archive's dimension tables to numbers of the network: int32[keys].
+
+    `UNKNOWN` (-1): these streets do not have it; `ELSEWHERE` (-2): not the part that is looked at.
+    """
 
     detector: NDArray[np.int32]
     camera: NDArray[np.int32]
@@ -65,14 +66,23 @@ class Keys:
     controller: NDArray[np.int32]
 
     @classmethod
-    def of(cls, dimensions: Dimensions, network: Network, sensors: SensorTable) -> Keys:
-        """Matched by name."""
+    def of(
+        cls, names: Mapping[str, dict[int, str]], network: Network, sensors: SensorTable
+    ) -> Keys:
+        """Matched by name; ``names`` by kind and key, from `topis.ingest.dimensions.names_in`."""
         return cls(
-            _numbers(dimensions.names("detectors"), sensors.ids),
-            _numbers(dimensions.names("cameras"), network.junction_ids),
-            _numbers(dimensions.names("lanes"), network.lane_ids),
-            _numbers(dimensions.names("links"), network.link_ids),
-            _numbers(dimensions.names("controllers"), network.junction_ids),
+            _numbers(names.get("detectors", {}), sensors.ids),
+            _numbers(names.get("cameras", {}), network.junction_ids),
+            _numbers(names.get("lanes", {}), network.lane_ids),
+            _numbers(names.get("links", {}), network.link_ids),
+            _numbers(names.get("controllers", {}), network.junction_ids),
+        )
+
+    def within(self, whole: Keys) -> Keys:
+        """These of a part of the streets; ``whole``: those of all."""
+        pairs = zip(vars(self).values(), vars(whole).values(), strict=True)
+        return Keys(
+            *(np.where((a < 0) & (b >= 0), ELSEWHERE, a).astype(np.int32) for a, b in pairs)
         )
 
 
@@ -83,8 +93,8 @@ class ArchiveObservations:
     ----------
     slices, keys
         The archive, and what its keys mean.
-    network, road_map, sensors
-        Streets (compiled, and their lines) and what is installed there.
+    network, ends, sensors
+        Streets (compiled, and how their links end) and what is installed there.
     begin_ms, end_ms
         The first tick ends a tick after ``begin_ms``, the last at ``end_ms``.
     feeds
@@ -100,7 +110,7 @@ class ArchiveObservations:
         slices: ArchiveSlices,
         keys: Keys,
         network: Network,
-        road_map: RoadMap,
+        ends: LinkEnds,
         sensors: SensorTable,
         begin_ms: int,
         end_ms: int,
@@ -120,7 +130,7 @@ class ArchiveObservations:
         loop = (sensors.kind == LOOP_STOP_LINE) | (sensors.kind == LOOP_ADVANCE)
         self._loops = loop & sensors.alive & ("loop_event" in self._feeds)
         self._cameras = ~loop & sensors.alive & ("cctv_track" in self._feeds)
-        self._views = _view_counts(network, road_map, sensors, keys, frame_ms)
+        self._views = _view_counts(network, ends, sensors, keys, frame_ms)
         # Who has told nothing yet may not be there at all.
         self._last_ms = np.full(len(sensors), NEVER_MS, dtype=np.int64)
         self._block_ms = begin_ms
@@ -205,7 +215,7 @@ class ArchiveObservations:
         sensor = _look_up(self._keys.detector, table["detector"])
         now = int64_ms(table["time"]) >= begin_ms
         self.rows += int(now.sum())
-        self.unknown["loop_event"] += int((now & (sensor < 0)).sum())
+        self.unknown["loop_event"] += int((now & (sensor == UNKNOWN)).sum())
         known = (sensor >= 0) & self._loops[sensor]
         sensor = sensor[known]
         time_ms = int64_ms(table["time"])[known]
@@ -272,7 +282,7 @@ class ArchiveObservations:
         self.matched += len(table) - table["link"].null_count
         table = table.filter(pc.and_(table["link"].is_valid(), table["speed_cmps"].is_valid()))
         link = _look_up(self._keys.link, table["link"])
-        self.unknown["gps"] += int((link < 0).sum())
+        self.unknown["gps"] += int((link == UNKNOWN).sum())
         table, link = table.filter(pa.array(link >= 0)), link[link >= 0]
         tick = (int64_ms(table["time"]) - begin_ms) // TICK_MS
         vehicle = table["vehicle"].to_numpy().view(np.int64)
@@ -319,7 +329,7 @@ class _Probes:
 
 
 def _view_counts(
-    network: Network, road_map: RoadMap, sensors: SensorTable, keys: Keys, frame_ms: int
+    network: Network, ends: LinkEnds, sensors: SensorTable, keys: Keys, frame_ms: int
 ) -> ViewCounts:
     """The kernel, with where each lane lies as its camera sees it."""
     along_x, along_y, along_m = (np.zeros(network.lanes, np.float32) for _ in range(3))
@@ -339,8 +349,7 @@ def _view_counts(
             # Noise must not push anyone out of view at either end.
             rows.append((lane, sensor, near_m if near_m > 0.5 else -VEHICLE_M, far_m))
         link = int(network.lane_link[lane])
-        line = road_map.shape_m[road_map.shape_ptr[link] : road_map.shape_ptr[link + 1]]
-        end, direction = _last_part(line)
+        end, direction = ends.end_m[link], ends.direction[link]
         at_m = network.junction_xy_m[sensors.junction[sensor]]
         along_x[lane], along_y[lane] = direction / 100.0
         along_m[lane] = direction @ (end - at_m)
@@ -364,19 +373,9 @@ def _view_counts(
     )
 
 
-def _last_part(line: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(end, direction) of the last part of a link's line, taken for straight."""
-    end = line[-1]
-    back_m = np.hypot(*(line - end).T)
-    far = np.flatnonzero(back_m >= STRAIGHT_M)
-    start = line[far[-1]] if len(far) else line[0]
-    step = end - start
-    return end, step / max(float(np.hypot(*step)), 1e-9)
-
-
 def _numbers(names: dict[int, str], ids: tuple[str, ...]) -> NDArray[np.int32]:
     number = {name: k for k, name in enumerate(ids)}
-    out = np.full(max(names, default=0) + 2, -1, dtype=np.int32)
+    out = np.full(max(names, default=0) + 2, UNKNOWN, dtype=np.int32)
     for key, name in names.items():
         out[key] = number.get(name, -1)
     return out

@@ -5,9 +5,10 @@ A CSV with the columns ``kind`` (a dimension table), ``name`` and ``district`` (
     kind,name,district
     detectors,A-01-1,23
     links,1220003800,23
+    districts,gangnam,23
 
 The archive keeps what it was told: later calls need not name the table again, and may add names
-that are new, but none that have rows can move.
+that are new, but none that have rows can move. ``districts`` gives a district a name for people.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from topis.ingest.dimensions import Dimensions
 from topis.ingest.settled import write_whole
 from topis.model.schemas import Feed
 
-KINDS = ("cameras", "controllers", "detectors", "links", "sites")
+KINDS = ("cameras", "controllers", "detectors", "districts", "links", "sites")
+#: Its name in an archive.
+FILE = "places.json"
 _MOST = 65_535
 
 
@@ -41,15 +44,12 @@ class Places:
             The table cannot be read, or moves what the archive may have rows of.
         """
         self._dimensions = dimensions
-        kept = archive / "places.json"
+        kept = archive / FILE
         try:
-            self._district: dict[str, dict[str, int]] = (
-                json.loads(kept.read_text()) if kept.exists() else {}
-            )
-        except (OSError, ValueError) as error:
-            raise InputError.at(
-                kept, f"not a table of places ({error})", "restore it from a backup"
-            ) from None
+            text = kept.read_text() if kept.exists() else None
+        except OSError as error:
+            raise InputError.at(kept, f"cannot be read ({error.strerror})", "check it") from None
+        self._district = districts_in(text, kept)
         if path is not None:
             self._add(path)
             write_whole(kept, self._district)
@@ -92,6 +92,26 @@ class Places:
         for key, name in names.items():
             by_key[key] = known.get(name, 0)
         return by_key
+
+
+def districts_in(text: str | None, where: object) -> dict[str, dict[str, int]]:
+    """Districts by kind and name, as written in an archive's `FILE`; none without one.
+
+    Raises
+    ------
+    InputError
+        It is no such table.
+    """
+    try:
+        stored = {} if text is None else json.loads(text)
+        return {
+            str(kind): {str(name): int(number) for name, number in table.items()}
+            for kind, table in stored.items()
+        }
+    except (ValueError, AttributeError, TypeError) as error:
+        raise InputError.at(
+            where, f"not a table of places ({error})", "restore it from a backup"
+        ) from None
 
 
 def _read(path: Path) -> dict[str, dict[str, int]]:

@@ -27,6 +27,8 @@ _MARGIN_M = 500.0
 #: Error of the polynomials that stand for a projection (m): below what float32 keeps of 50 km.
 _EXACT_M = 0.005
 E7 = 1e-7
+#: What is seen of a lane is taken to be straight over this length before its end (m).
+STRAIGHT_M = 60.0
 #: What SUMO writes where a map is not projected, or in a way PROJ does not know.
 _NOWHERE = ("!", "-", ".")
 
@@ -132,6 +134,34 @@ class RoadMap:
     def origin_m(self) -> F8:
         """South-west corner, [2]: float32 metres from here on are exact to millimetres."""
         return self.shape_m.min(axis=0) if len(self.shape_m) else np.zeros(2)
+
+
+@dataclass(frozen=True)
+class LinkEnds:
+    """How links end, as cameras see them: taken to be straight over the last `STRAIGHT_M`.
+
+    ``end_m`` float64[links, 2] (m), ``direction`` float64[links, 2] (of length 1); NaN where a
+    link has no line.
+    """
+
+    end_m: F8
+    direction: F8
+
+    @classmethod
+    def of(cls, road_map: RoadMap) -> LinkEnds:
+        """Of all links of a map."""
+        end_m, direction = (np.full((road_map.links, 2), np.nan) for _ in range(2))
+        for link in np.flatnonzero(np.diff(road_map.shape_ptr)).tolist():
+            line = road_map.shape_m[road_map.shape_ptr[link] : road_map.shape_ptr[link + 1]]
+            end = line[-1]
+            far = np.flatnonzero(np.hypot(*(line - end).T) >= STRAIGHT_M)
+            step = end - (line[far[-1]] if len(far) else line[0])
+            end_m[link], direction[link] = end, step / max(float(np.hypot(*step)), 1e-9)
+        return cls(end_m, direction)
+
+    def take(self, links: NDArray[np.integer]) -> LinkEnds:
+        """Some of them."""
+        return LinkEnds(self.end_m[links], self.direction[links])
 
 
 def road_map_of_sumo_net(path: Path, network: Network | None = None) -> RoadMap:

@@ -8,95 +8,59 @@ its own answers before would have changed.
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from topis.clock import stopwatch_s
-from topis.control.registry import check_controller, make_controller
+from topis.control.registry import check_controller
 from topis.errors import OutputError
-from topis.estimation.estimator import Estimator
-from topis.model.observation import Observation
-from topis.report.journal import JournalWriter
-from topis.run.advising import Advising
-from topis.run.archive_run import ArchiveRun, SliceOptions, left_out, open_slice, require_rows
-from topis.run.loop import LoopTimes, run_loop
-from topis.run.ports import LocalLamps
+from topis.run.archive_run import SliceOptions
+from topis.run.gather import found_in, gather
+from topis.run.prepare import Prepared, prepare
+from topis.run.selection import GROUP_JUNCTIONS, Selection
+from topis.run.shards import peak_mb, shard_folder
+from topis.run.streets import Streets
+from topis.run.workers import Done, work_alone, work_in_processes
 from topis.units import MS_PER_S
 
-#: Estimates begin this long before the slice, so that they are warm (ms).
-WARM_UP_MS = 900_000
+MODES = ("audit", "measure")
 
 
 @dataclass(frozen=True)
 class ReplaySpec:
-    """What to replay; ``folder`` is the run folder to be made."""
+    """What to replay; ``folder`` is the run folder to be made.
+
+    ``mode``: ``audit`` asks the controller beside what was shown, ``measure`` only keeps what was
+    seen and shown. ``workers`` processes, or a Dask ``cluster`` (``local`` or an address), change
+    nothing but the time it takes; ``group_junctions`` (how many are worked on together) does.
+    """
 
     slice: SliceOptions
-    controller: str
     folder: Path
+    controller: str = "adaptive"
     settings: dict[str, float] = field(default_factory=dict)
+    mode: str = "audit"
+    selection: Selection = field(default_factory=Selection)
+    workers: int = 1
+    cluster: str = ""
+    group_junctions: int = GROUP_JUNCTIONS
 
 
-class _Street:
-    """Source and actuator of a replay: rows tell what was seen and shown."""
-
-    def __init__(self, run: ArchiveRun) -> None:
-        self._run = run
-        self._heads = run.network.junction_group_ptr
-        self._code = np.full(run.network.groups, 255, dtype=np.uint8)
-        self._shown = self._code.copy()
-
-    def next(self) -> Observation | None:
-        """See `topis.run.ports.Source`."""
-        observation = self._run.observations.next()
-        if observation is not None:
-            self._code = self._run.signals.at(observation.time_ms)
-        return observation
-
-    def changed_lamps(self, local: NDArray[np.bool_]) -> LocalLamps:
-        """See `topis.run.ports.Actuator`."""
-        changed = self._code != self._shown
-        self._shown = self._code
-        junctions = np.unique(self._run.network.group_junction[changed]).tolist()
-        return [(j, self._code[self._heads[j] : self._heads[j + 1]]) for j in junctions]
-
-    def show(self, junction: int, group_code: NDArray[np.uint8]) -> None:
-        """Nothing is carried out."""
+def work_folder(folder: Path) -> Path:
+    """Where what is done of a run is kept until it is complete."""
+    return folder.absolute().with_name(f".{folder.name}.partial")
 
 
-class _AfterWarmUp:
-    """A journal of the slice alone."""
-
-    def __init__(self, journal: JournalWriter, begin_ms: int) -> None:
-        self._journal, self._begin_ms = journal, begin_ms
-
-    def record(self, observation: Observation, *rest: Any) -> None:
-        """See `topis.run.ports.Recorder`."""
-        if observation.time_ms > self._begin_ms:
-            self._journal.record(observation, *rest)
-
-
-class _Clock:
-    def __init__(self, progress: Callable[[int], None]) -> None:
-        self._progress = progress
-
-    def tick(self, time_ms: int) -> bool:
-        if time_ms % 30_000 == 0:
-            self._progress(time_ms)
-        return True
-
-
-def replay(spec: ReplaySpec, progress: Callable[[int], None] = lambda _: None) -> Path:
+def replay(spec: ReplaySpec, tell: Callable[[str, Done | None], None] = lambda *_: None) -> Path:
     """Replay a slice; the run folder appears only when it is complete.
 
-    ``progress`` is told the time (UTC ms) now and then.
+    Whatever ends it early, the next call for the very same goes on where it stopped. ``tell`` is
+    told now and then what is being done and how far it is.
 
     Raises
     ------
@@ -109,73 +73,91 @@ def replay(spec: ReplaySpec, progress: Callable[[int], None] = lambda _: None) -
     check_controller(spec.controller, spec.settings)
     if spec.folder.exists():
         raise OutputError(f"{spec.folder}: is there already; name another --out")
-    options = spec.slice
-    run = open_slice(replace(options, begin_ms=options.begin_ms - WARM_UP_MS))
-    require_rows(run, options)
-    draft = spec.folder.absolute().with_name(f".{spec.folder.name}.partial")
+    work = work_folder(spec.folder)
+    tell("opening", None)
+    prepared = prepare(
+        work, spec.slice, spec.selection, spec.controller, spec.settings,
+        decides=spec.mode == "audit", group_junctions=spec.group_junctions,
+    )  # fmt: skip
+    before = sum(shard_folder(work, shard).is_dir() for shard in prepared.shards)
+    opened_s = stopwatch_s() - began_s
     try:
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-    except OSError as error:
-        raise OutputError(f"{spec.folder.parent}: cannot be written ({error.strerror})") from None
-    controller = make_controller(spec.controller, run.network, spec.settings)
-    advising = Advising(controller, run.network, draft / "advice.parquet", options.begin_ms)
-    journal = JournalWriter(draft, run.network, run.sensors)
-    street = _Street(run)
-    estimator = Estimator(run.network, run.sensors)
-    try:
-        try:
-            times = run_loop(
-                run.network, street, estimator, advising, street,
-                _AfterWarmUp(journal, options.begin_ms), _Clock(progress),
-            )  # fmt: skip
-        finally:
-            journal.close()
-            advising.close()
-        _write_facts(draft, spec, run, advising, times, stopwatch_s() - began_s)
-        draft.rename(spec.folder)
+        _do_shards(spec, prepared, lambda done: tell("replaying", done))
+        replayed_s = stopwatch_s() - began_s - opened_s
+        tell("gathering", None)
+        facts = _gather(spec, prepared)
+        timings = _timings(facts, opened_s, replayed_s, stopwatch_s() - began_s)
+        timings |= {"workers": spec.workers, "cluster": spec.cluster, "shards_done_before": before}
+        (work / "whole" / "timings.json").write_text(json.dumps(timings, indent=1))
+        (work / "whole").rename(spec.folder)
     except OSError as error:
         raise OutputError(f"{spec.folder}: cannot be written ({error})") from None
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    shutil.rmtree(work, ignore_errors=True)
     return spec.folder
 
 
-def _write_facts(
-    folder: Path,
-    spec: ReplaySpec,
-    run: ArchiveRun,
-    advising: Advising,
-    times: LoopTimes,
-    wall_s: float,
-) -> None:
-    options = spec.slice
-    gaps = {
-        feed: [h for h in options.hours if h not in run.slices.hours(feed)]
-        for feed in options.feeds
-    }
+def _do_shards(spec: ReplaySpec, prepared: Prepared, tell: Callable[[Done], None]) -> None:
+    work, shards = prepared.work, prepared.shards
+    if spec.cluster:
+        from topis.run.cluster import work_on_cluster
+
+        work_on_cluster(work, shards, spec.cluster, spec.workers, tell)
+    elif spec.workers > 1:
+        work_in_processes(work, shards, spec.workers, tell)
+    else:
+        work_alone(work, shards, tell)
+
+
+def _gather(spec: ReplaySpec, prepared: Prepared) -> list[dict[str, Any]]:
+    whole = prepared.work / "whole"
+    shutil.rmtree(whole, ignore_errors=True)
+    whole.mkdir()
+    facts = gather(prepared.work, prepared.shards, whole)
+    streets = Streets.load(prepared.work / "run")
+    options, selection = spec.slice, spec.selection
+    found = found_in(prepared.shards, facts)
     manifest = {
         "kind": "replay",
-        "archive": options.archive.name,
-        "controller": spec.controller,
-        "settings": spec.settings,
+        "mode": spec.mode,
+        "archive": Path(str(options.archive).partition("?")[0]).name,
+        "controller": prepared.job.controller,
+        "settings": prepared.job.settings,
         "feeds": sorted(options.feeds),
-        "districts": None if options.districts is None else sorted(options.districts),
+        "districts": list(selection.districts),
+        "corridor": selection.corridor,
+        "junctions": streets.network.junctions,
         "begin_s": options.begin_ms / MS_PER_S,
         "end_s": options.end_ms / MS_PER_S,
-        "network_hash": run.network.hash,
-        "sensors": run.sensors.describe(),
-        "hours_without": {feed: found for feed, found in gaps.items() if found},
-        "left_out": left_out(run),
+        "probe_period_s": prepared.job.rhythm.probe_period_s,
+        "network_hash": streets.network.hash,
+        "sensors": streets.sensors.describe(),
+        "group_junctions": spec.group_junctions,
+        "shards": len(prepared.shards),
+        "hours_without": {feed: found for feed, found in prepared.hours_without.items() if found},
+        "left_out": found.left_out(),
+        "inputs": prepared.inputs,
         "version": version("topis"),
+        "versions": {name: version(name) for name in ("numpy", "pyarrow")}
+        | {"python": platform.python_version()},
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True))
-    stages_s = {name: round(value, 3) for name, value in vars(times).items() if name.endswith("_s")}
-    facts = {
+    (whole / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True))
+    return facts
+
+
+def _timings(
+    facts: list[dict[str, Any]], opened_s: float, replayed_s: float, wall_s: float
+) -> dict[str, Any]:
+    """Seconds in each part, over all shards; ``open_s`` and ``gather_s`` of the run."""
+    stages = sorted({name for own in facts for name in own["stages_s"]})
+    return {
         "wall_s": round(wall_s, 3),
-        "rows": run.observations.rows,
-        "ticks": times.ticks,
-        "decisions": advising.decisions,
-        **stages_s,
+        "rows": sum(own["rows"] for own in facts),
+        "ticks": sum(own["ticks"] for own in facts),
+        "decisions": sum(own["decisions"] for own in facts),
+        "peak_mb": max([own["peak_mb"] for own in facts] + [peak_mb()]),
+        "prepare_s": round(opened_s, 3),
+        "replay_s": round(replayed_s, 3),
+        "gather_s": round(wall_s - opened_s - replayed_s, 3),
+        "open_s": round(sum(own["open_s"] for own in facts), 3),
+        **{name: round(sum(own["stages_s"][name] for own in facts), 3) for name in stages},
     }
-    (folder / "timings.json").write_text(json.dumps(facts, indent=1))

@@ -22,6 +22,7 @@ from topis.model.network import Network
 from topis.model.state import StreetState
 from topis.run.archive_run import SliceOptions, open_slice
 from topis.run.street_states import PERIOD_MS, street_states
+from topis.run.streets import Streets
 from topis.units import S_PER_H
 
 #: What tells of nobody.
@@ -66,8 +67,10 @@ def write_snapshot(
         The folder cannot be written.
     """
     begin_ms = options.begin_ms
-    run = open_slice(replace(options, begin_ms=begin_ms - WARM_UP_MS, feeds=FEEDS))
-    if run.road_map.projection is None:
+    options = replace(options, begin_ms=begin_ms - WARM_UP_MS, feeds=FEEDS)
+    streets, road_map = Streets.read_with_map(options.network_file, options.sensor_file)
+    run = open_slice(options, streets)
+    if road_map.projection is None:
         raise InputError.at(
             options.network_file, "does not say where on Earth it is", "name one with a projection"
         )
@@ -91,7 +94,7 @@ def write_snapshot(
                 "see topis data describe"
             )
         map_path.write_text(
-            json.dumps(_map(run.network, run.road_map, last, speeds), ensure_ascii=False)
+            json.dumps(_map(run.network, road_map, last, speeds), ensure_ascii=False)
         )
         draft.replace(path)
     except OSError as error:
