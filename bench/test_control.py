@@ -84,12 +84,17 @@ class Bank:
         self.kernel = packed.search(self.rules)
         self.inputs = packed.inputs
         shape = (int(packed.stream_ptr[-1]), packed.horizon)
+        stages = len(packed.inputs["allowed"])
         self.out = {
             "choice": np.zeros(count, np.int32),
             "cost": np.zeros(count, np.float32),
             "keep_cost": np.zeros(count, np.float32),
             "planned_vps": np.zeros(shape, np.float32),
             "wait_s": np.zeros(shape, np.float32),
+            "stage_cost": np.zeros(stages, np.float32),
+            "stage_bound": np.zeros(stages, np.uint8),
+            "extend_s": np.zeros(count, np.int32),
+            "next_stage": np.zeros(count, np.int32),
         }
         self.scratch = np.zeros((1, self.kernel.scratch_size), np.float32)
 

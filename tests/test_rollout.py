@@ -15,6 +15,7 @@ from tests.reference import rollout as slow
 from tests.reference.rollout import Inner, Junction, Rules, Yield
 from tests.rollout_plain import search_plain
 from topis._core.rollout import RolloutSearch
+from topis.control.protocol import AT_LEAST, AT_MOST, EXACT
 
 PAD = 4
 #: Costs that differ by less are equal for all that float32 can tell.
@@ -53,6 +54,10 @@ class Decision:
     keep_cost: np.ndarray
     planned_vps: np.ndarray
     wait_s: np.ndarray
+    stage_cost: np.ndarray
+    stage_bound: np.ndarray
+    extend_s: np.ndarray
+    next_stage: np.ndarray
 
 
 def padded(count: int) -> int:
@@ -179,20 +184,25 @@ def decide(
     for array in (*packed.tables.values(), *packed.inputs.values()):
         array.flags.writeable = False
     kernel = packed.search(rules or Rules())
-    count = len(junctions)
+    count, stages = len(junctions), len(packed.inputs["allowed"])
     out = Decision(
         np.full(count, -9, np.int32),
         np.full(count, np.nan, np.float32),
         np.full(count, np.nan, np.float32),
         np.full((packed.stream_ptr[-1], packed.horizon), np.nan, np.float32),
         np.full((packed.stream_ptr[-1], packed.horizon), np.nan, np.float32),
+        np.full(stages, -9, np.float32),
+        np.full(stages, 9, np.uint8),
+        np.full(count, -9, np.int32),
+        np.full(count, -9, np.int32),
     )
     scratch = np.full((threads, kernel.scratch_size), scratch_value, np.float32)
     which = np.array(range(count) if due is None else due, np.int32)
     kernel.decide(
         which, **packed.inputs, scratch=scratch, threads=threads,
         choice=out.choice, cost=out.cost, keep_cost=out.keep_cost, planned_vps=out.planned_vps,
-        wait_s=out.wait_s,
+        wait_s=out.wait_s, stage_cost=out.stage_cost, stage_bound=out.stage_bound,
+        extend_s=out.extend_s, next_stage=out.next_stage,
     )  # fmt: skip
     return out
 
@@ -341,6 +351,42 @@ def test_rollout_equals_its_twin(junctions: list[Junction], rules: Rules) -> Non
             (wait_s >= outcome.wait_s(-1e-3)).all() and (wait_s <= outcome.wait_s(1e-3)).all()
             for outcome in alike
         )
+
+
+@settings(max_examples=100, deadline=None)
+@given(junctions=st.lists(some_junction(), min_size=1, max_size=3), rules=some_rules)
+def test_what_was_rejected_costs_what_its_twin_says(
+    junctions: list[Junction], rules: Rules
+) -> None:
+    decision = decide(junctions, rules)
+    first = 0
+    for number, junction in enumerate(junctions):
+        found = slow.search(junction, rules)
+        costs, bounds = (
+            told[first : first + junction.stages]
+            for told in (decision.stage_cost, decision.stage_bound)
+        )
+        first += junction.stages
+        for stage, true in enumerate(found.stage_cost(junction)):
+            cost, error = costs[stage], 1e-3 * true + 1e-3
+            if stage != junction.shown and not junction.allowed[stage]:
+                assert np.isnan(cost)
+            elif bounds[stage] == EXACT:
+                assert cost == pytest.approx(true, abs=error)
+            else:
+                assert bounds[stage] == (AT_MOST if stage == junction.shown else AT_LEAST)
+                low, high = (true, np.inf) if stage == junction.shown else (-np.inf, true)
+                assert low - error <= cost <= high + error
+        # What is chosen was played to its end, and nothing that is known costs less.
+        choice = int(decision.choice[number])
+        assert bounds[choice] == EXACT
+        assert costs[choice] == decision.cost[number] == np.nanmin(costs)
+        option = slow.Option(
+            int(decision.extend_s[number]),
+            None if decision.next_stage[number] < 0 else int(decision.next_stage[number]),
+        )
+        assert option in {outcome.option for outcome in found.near_best(TIE)}
+        assert option.first_move(junction) == choice
 
 
 @settings(max_examples=200, deadline=None)

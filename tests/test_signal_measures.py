@@ -18,7 +18,7 @@ from topis.estimation.estimator import Estimator
 from topis.model.observation import Observation
 from topis.model.state import TrafficState
 from topis.report.journal import JournalReader
-from topis.report.queues import queue_table
+from topis.report.queues import queue_tables
 from topis.report.service_level import (
     HCM_LIMITS,
     KHCM_LIMITS,
@@ -337,7 +337,7 @@ def test_queues_are_those_the_engine_estimated(run: Path) -> None:
 
     replay(journal, Listened(network, journal.sensors))
     queues = np.rint(np.nan_to_num(np.array(seen)))
-    table = queue_table(journal).set_index("lane")
+    table = queue_tables(journal)[0].set_index("lane")
     assert len(table) == 12
     for lane, queue in zip(network.approach_lanes.tolist(), queues.T, strict=True):
         if lane in table.index:

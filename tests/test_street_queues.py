@@ -93,7 +93,7 @@ class Streets:
             "unused": np.arange(places, dtype=np.int32),
             **{name: np.zeros(places, np.int64) for name in ("number", "hops")},
             **{name: np.zeros(places) for name in ("enter_s", "arrive_s")},
-            "headway_s": HEADWAY_S,
+            "headway_s": np.full(lanes, HEADWAY_S),
             "startup_s": self.startup_s,
             "crossing_s": CROSSING_S,
             "gap_s": GAP_S,

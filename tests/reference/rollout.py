@@ -169,6 +169,14 @@ class Search:
     def keep(self) -> Outcome:
         return self.outcomes[0]
 
+    def stage_cost(self, junction: Junction) -> list[float]:
+        """Of each stage the least cost of what begins with it; inf where nothing does."""
+        least = [float("inf")] * junction.stages
+        for outcome in self.outcomes:
+            stage = outcome.option.first_move(junction)
+            least[stage] = min(least[stage], outcome.cost)
+        return least
+
     def near_best(self, relative: float) -> list[Outcome]:
         """Those that cost the same as the best for all that float32 can tell."""
         most = self.best.cost * (1.0 + relative) + 1e-4

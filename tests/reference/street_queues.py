@@ -143,7 +143,7 @@ class StreetQueues:
             ]
             who.conn = min([drawn, *same], key=lambda k: len(self.lanes[self.conn_from_lane[k]]))
             lane = self.conn_from_lane[who.conn]
-        apart_s = self.headway_s / 2.0
+        apart_s = self.headway_s[lane] / 2.0
         who.enter_s = max(at_s, self.last_enter_s[lane] + apart_s)
         self.last_enter_s[lane] = who.enter_s
         who.arrive_s = max(
@@ -198,7 +198,7 @@ class StreetQueues:
     def go_on(self, lane: int, way: int, depart_s: float) -> None:
         """The first of a lane leaves it, onto that way or off the streets."""
         who = self.lanes[lane].pop(0)
-        self.free_s[lane] = depart_s + self.headway_s
+        self.free_s[lane] = depart_s + self.headway_s[lane]
         self.last_leave_s[lane] = depart_s
         self.gone[lane] += 1
         self.link_count[self.lane_link[lane]] -= 1

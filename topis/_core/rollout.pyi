@@ -61,4 +61,8 @@ class RolloutSearch:
         planned_vps: NDArray[np.float32],
         ahead_s: NDArray[np.float32],
         wait_s: NDArray[np.float32],
+        stage_cost: NDArray[np.float32],
+        stage_bound: NDArray[np.uint8],
+        extend_s: NDArray[np.int32],
+        next_stage: NDArray[np.int32],
     ) -> None: ...

@@ -10,6 +10,7 @@ out. The form of the search is that of rollout algorithms (Bertsekas 1997, J. He
 """
 
 cimport cython
+from libc.math cimport NAN
 from cython.parallel cimport prange, threadid
 
 cdef extern from *:
@@ -32,6 +33,10 @@ cdef extern from *:
 cdef enum:
     EXTENSIONS = 8
     MOST_STAGES = 64
+    # What is known of a cost: all of it, that it is no less, that it is no more.
+    EXACT = 0
+    AT_LEAST = 1
+    AT_MOST = 2
 #: Seconds of extension tried before a change; 0 must come first.
 cdef int[EXTENSIONS] EXTEND_S = [0, 2, 4, 7, 10, 14, 19, 25]
 #: Accrued cost is compared with the best so far every so many steps.
@@ -228,6 +233,8 @@ cdef class RolloutSearch:
         float[:, ::1] scratch, int threads,
         int[::1] choice, float[::1] cost, float[::1] keep_cost, float[:, ::1] planned_vps,
         const float[:, ::1] ahead_s, float[:, ::1] wait_s,
+        float[::1] stage_cost, unsigned char[::1] stage_bound, int[::1] extend_s,
+        int[::1] next_stage,
     ):
         """Search at the junctions ``due``.
 
@@ -243,6 +250,12 @@ cdef class RolloutSearch:
         ``planned_vps`` [streams, longest horizon]: what would leave in each second; ``wait_s``
         how long one that arrives in it would wait. IN ``ahead_s`` [streams, longest horizon]:
         wait at the next signal of who leaves in each second.
+        OUT [stages] ``stage_cost``: of going to the stage now, of the shown one the least of all
+        plays that begin by keeping it; NaN where the stage may not be chosen. ``stage_bound``:
+        0 the cost is exact; 1 it is at least that (the play was stopped, it could not win); 2 at
+        most (so were plays that keep the stage for some seconds and then change). OUT
+        [junctions] ``next_stage``: the stage that the best play changes to, -1 if the base policy
+        chooses, and ``extend_s``: after how many seconds.
         """
         cdef int k, count = due.shape[0]
         with nogil:
@@ -251,7 +264,8 @@ cdef class RolloutSearch:
                     due[k], shown, green_s, rate, rate_of, pass_share, cap_vps, weight,
                     queue_veh, arrival_of, arrival_vps, steady_vps, open_share, room_veh,
                     refill_vps, allowed, plan, plan_weight, &scratch[threadid(), 0], choice,
-                    cost, keep_cost, planned_vps, ahead_s, wait_s,
+                    cost, keep_cost, planned_vps, ahead_s, wait_s, stage_cost, stage_bound,
+                    extend_s, next_stage,
                 )
 
     cdef int junction(
@@ -264,12 +278,15 @@ cdef class RolloutSearch:
         const unsigned char[::1] allowed, const short[:, ::1] plan, const float[::1] plan_weight,
         float* scratch, int[::1] choice, float[::1] cost, float[::1] keep_cost,
         float[:, ::1] planned_vps, const float[:, ::1] ahead_s, float[:, ::1] wait_s,
+        float[::1] stage_cost, unsigned char[::1] stage_bound, int[::1] extend_s,
+        int[::1] next_stage,
     ) except -1 nogil:
         cdef int first = self.stream_ptr[j], stage0 = self.stage_ptr[j]
         cdef int n = self.stream_ptr[j + 1] - first, i, t, x, s, source
         cdef int best = shown[j], span = <int>self.worth_s
         cdef int best_x = 1, best_s = -1
-        cdef float value, least
+        cdef float value, least, stay, stopped = 1e30
+        cdef bint whole
         cdef Table table
         cdef Play play
         cdef float* saved = scratch + n * (5 * self.horizon + 4)
@@ -366,7 +383,10 @@ cdef class RolloutSearch:
         play.charged = self.off_plan(&table, play.stage, 0, EXTEND_S[1])
         self.show(&table, &play)
         least = self.play_on(&table, &play, 1e30, allowed, stage0)
-        keep_cost[j] = least
+        keep_cost[j] = stay = least
+        for s in range(table.stages):
+            stage_cost[stage0 + s] = NAN
+            stage_bound[stage0 + s] = EXACT
         for x in range(EXTENSIONS):
             if EXTEND_S[x] >= table.horizon:
                 break
@@ -385,6 +405,14 @@ cdef class RolloutSearch:
                 self.show(&table, &play)
                 self.change(&table, &play, s)
                 value = self.play_on(&table, &play, least, allowed, stage0)
+                whole = play.now_s >= table.horizon
+                if x == 0:
+                    stage_cost[stage0 + s] = value
+                    stage_bound[stage0 + s] = EXACT if whole else AT_LEAST
+                elif whole:
+                    stay = value if value < stay else stay
+                else:
+                    stopped = value if value < stopped else stopped
                 if value < least:
                     least = value
                     best = s if x == 0 else shown[j]
@@ -392,6 +420,10 @@ cdef class RolloutSearch:
                     best_s = s
         choice[j] = best
         cost[j] = least
+        stage_cost[stage0 + shown[j]] = stay
+        stage_bound[stage0 + shown[j]] = AT_MOST if stopped < stay else EXACT
+        extend_s[j] = EXTEND_S[best_x]
+        next_stage[j] = best_s
         self.tell(&table, &play, saved, best_x, best_s, shown[j], green_s[j], allowed, stage0,
                   &planned_vps[first, 0], &wait_s[first, 0])
         return 0

@@ -46,7 +46,7 @@ class StreetQueues:
         hops: I8,
         enter_s: F8,
         arrive_s: F8,
-        headway_s: float,
+        headway_s: F8,
         startup_s: float,
         crossing_s: float,
         gap_s: float,

@@ -32,7 +32,7 @@ cdef class StreetQueues:
     # IN, the network
     cdef const int[::1] link_conn_ptr, lane_conn_ptr, link_storage
     cdef const int[::1] lane_link, conn_from_lane, conn_to_lane, conn_group, conn_move
-    cdef const double[::1] conn_below, lane_free_s
+    cdef const double[::1] conn_below, lane_free_s, headway_s
     cdef const int[::1] yield_ptr, yield_idx
     # IN, the signals: the code of group g at second t is
     # code[code_ptr[g] + (t - offset_s[g]) % (code_ptr[g + 1] - code_ptr[g])]
@@ -46,7 +46,7 @@ cdef class StreetQueues:
     cdef int64_t[::1] number, hops
     cdef double[::1] enter_s, arrive_s
     cdef readonly int free_places
-    cdef double headway_s, startup_s, crossing_s, gap_s, patience_s, slowest
+    cdef double startup_s, crossing_s, gap_s, patience_s, slowest
 
     def __init__(
         self, *, link_conn_ptr, lane_conn_ptr, link_storage, lane_link, conn_from_lane,
@@ -54,7 +54,7 @@ cdef class StreetQueues:
         code_ptr, offset_s, code,
         head, tail, coming, entered, arrived, gone, link_count, free_s, last_enter_s,
         last_arrive_s, last_leave_s, conn_last_s, behind, conn, ahead, sequence, unused, number,
-        hops, enter_s, arrive_s, double headway_s, double startup_s, double crossing_s,
+        hops, enter_s, arrive_s, headway_s, double startup_s, double crossing_s,
         double gap_s, double patience_s, double slowest,
     ):
         self.link_conn_ptr = link_conn_ptr
@@ -168,7 +168,7 @@ cdef class StreetQueues:
         anywhere.
         """
         cdef int link = self.lane_link[lane], first, last, k, best
-        cdef double draw, below, base = 0.0, top = 1.0, apart_s = self.headway_s / 2.0
+        cdef double draw, below, base = 0.0, top = 1.0, apart_s
         first = self.link_conn_ptr[link]
         last = self.link_conn_ptr[link + 1]
         if stays and self.lane_conn_ptr[lane] < self.lane_conn_ptr[lane + 1]:
@@ -203,6 +203,7 @@ cdef class StreetQueues:
             lane = self.conn_from_lane[best]
         draw = _draw(<uint64_t>self.number[who], 0)
         # Nobody overtakes, or comes nearer than one drives.
+        apart_s = self.headway_s[lane] / 2.0
         if at_s < self.last_enter_s[lane] + apart_s:
             at_s = self.last_enter_s[lane] + apart_s
         self.enter_s[who] = at_s
@@ -296,7 +297,7 @@ cdef class StreetQueues:
         out_enter_s[made] = self.enter_s[who]
         out_arrive_s[made] = self.arrive_s[who]
         out_depart_s[made] = at_s
-        self.free_s[lane] = at_s + self.headway_s
+        self.free_s[lane] = at_s + self.headway_s[lane]
         self.last_leave_s[lane] = at_s
         self.gone[lane] += 1
         self.head[lane] = self.behind[who]

@@ -19,6 +19,7 @@ from topis.cli.scenarios import scenarios
 from topis.cli.simulate import simulate
 from topis.cli.synth import synth
 from topis.cli.verify import verify
+from topis.cli.why import why
 from topis.errors import EXIT_INTERRUPTED, OutputError, TopisError
 
 
@@ -46,6 +47,7 @@ for _command in (
     synth,
     publish_command,
     replay_command,
+    why,
 ):
     cli.add_command(_command)
 

@@ -13,13 +13,18 @@ from topis.cli import EXIT_CODES
 from topis.cli.progress import StageBar
 from topis.cli.settings import setting_pairs
 from topis.clock import stopwatch_s
+from topis.errors import InputError
 from topis.ingest.observe import FEEDS_USED
 from topis.ingest.slices import time_ms_of
 from topis.report.advice import differences
 from topis.report.journal import load_network_file
+from topis.report.replay_report import gaps
+from topis.report.whatif_result import read_whatif
+from topis.report.whatif_table import format_whatif
 from topis.run.archive_run import SliceOptions
-from topis.run.replay import MODES, ReplaySpec, replay
+from topis.run.replay import MODES, ReplaySpec, replay, whatif_of_run
 from topis.run.selection import GROUP_JUNCTIONS, Selection
+from topis.run.whatif import SEEDS
 from topis.run.workers import Done
 
 SHOWN = 10
@@ -27,16 +32,14 @@ SHOWN = 10
 
 @click.command("replay", epilog=EXIT_CODES)
 @click.argument("archive")
-@click.option("--network", required=True, type=click.Path(path_type=Path), help="SUMO network.")
-@click.option(
-    "--sensors", required=True, type=click.Path(path_type=Path), help="CSV: what lies where."
-)
-@click.option("--from", "begin", required=True, help="2026-11-17T07:00, UTC unless it says.")
-@click.option("--to", "end", required=True, help="Likewise, or a time of the same day: 09:00.")
+@click.option("--network", type=click.Path(path_type=Path), help="SUMO network.")
+@click.option("--sensors", type=click.Path(path_type=Path), help="CSV: what lies where.")
+@click.option("--from", "begin", help="2026-11-17T07:00, UTC unless it says.")
+@click.option("--to", "end", help="Likewise, or a time of the same day: 09:00.")
 @click.option(
     "--mode", type=click.Choice(MODES), default="audit", show_default=True,
     help="audit: what the engine would have decided, beside what was shown. measure: only what "
-    "was seen and shown.",
+    "was seen and shown. whatif: what its plan would have done to delay, and how sure that is.",
 )  # fmt: skip
 @click.option("--controller", "-c", default="adaptive", show_default=True, help="Who is asked.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Of the controller.")
@@ -62,13 +65,17 @@ SHOWN = 10
     "--group", "group_junctions", type=click.IntRange(1), default=GROUP_JUNCTIONS,
     show_default=True, help="Junctions worked on together; whole districts.",
 )  # fmt: skip
+@click.option(
+    "--seeds", type=click.IntRange(2), default=SEEDS, show_default=True, help="whatif: draws."
+)
+@click.option("--no-report", is_flag=True, help="Skip report.html.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A new run folder.")
 def replay_command(
     archive: str,
-    network: Path,
-    sensors: Path,
-    begin: str,
-    end: str,
+    network: Path | None,
+    sensors: Path | None,
+    begin: str | None,
+    end: str | None,
     mode: str,
     controller: str,
     settings: tuple[str, ...],
@@ -79,6 +86,8 @@ def replay_command(
     workers: int,
     cluster: str,
     group_junctions: int,
+    seeds: int,
+    no_report: bool,
     out: Path,
 ) -> None:
     """Replay a slice of an ARCHIVE: what the engine saw, and what it would have decided.
@@ -88,7 +97,8 @@ def replay_command(
     folder holds a journal like that of a simulation, and the answers (advice.parquet).
 
     ARCHIVE is a folder or an address (s3://bucket/archive?region=..., hdfs://host/archive). What a
-    call did before it was interrupted is kept: the same call goes on from there.
+    call did before it was interrupted is kept: the same call goes on from there. With --mode whatif
+    it may also be a run folder (of topis simulate, for example), which needs no other input.
 
     \b
     Examples:
@@ -96,12 +106,19 @@ def replay_command(
         --from 2026-11-17T07:30 --to 08:30 --out morning
       topis replay archive ... --district 23 --from 2026-11-17T00:00 --to 2026-11-18T00:00
         --workers 8 --out day
+      topis replay runs/gangnam/shipped-seed1 --mode whatif --controller adaptive --out gain
     """  # noqa: D301
+    if (Path(archive) / "manifest.json").is_file():
+        _whatif_of_run(archive, mode, controller, setting_pairs(settings), seeds, out)
+        return
+    if network is None or sensors is None or begin is None or end is None:
+        raise click.UsageError("an archive needs --network, --sensors, --from and --to")
     first, last = slice_ms(begin, end)
     options = SliceOptions(archive, network, sensors, first, last, feeds or FEEDS_USED)
     spec = ReplaySpec(
         options, out, controller, setting_pairs(settings), mode,
         Selection(districts, junctions, corridor), workers, cluster, group_junctions,
+        seeds, not no_report,
     )  # fmt: skip
     began_s = stopwatch_s()
     with StageBar("Replay") as bar:
@@ -120,6 +137,22 @@ def replay_command(
             click.echo("\nWhat is done is kept; the same call goes on from there.", err=True)
             raise
     _conclude(out, first, last)
+
+
+def _whatif_of_run(
+    run: str, mode: str, controller: str, settings: dict[str, float], seeds: int, out: Path
+) -> None:
+    if mode != "whatif":
+        raise InputError.at(
+            run, "is a run folder, not an archive", "give --mode whatif, or see topis verify"
+        )
+    with StageBar("What if") as bar:
+        found = whatif_of_run(
+            Path(run), controller, settings, seeds, out,
+            lambda share: bar.show("driving", round(1000 * share), 1000),
+        )  # fmt: skip
+    click.echo("\n".join(format_whatif(found)))
+    click.echo(f"Kept in {out}: whatif.json, whatif.svg")
 
 
 def slice_ms(begin: str, end: str) -> tuple[int, int]:
@@ -161,7 +194,9 @@ def _conclude(out: Path, first: int, last: int) -> None:
                 f"spells, the longest {row.longest_s:.0f} s; between stages "
                 f"{100 * row.unknown_share:.0f} %"
             )
-    for feed, hours in manifest["hours_without"].items():
-        click.echo(f"  nothing of {feed} in {len(hours)} of the hours")
-    for text in manifest["left_out"]:
+    if (out / "whatif.json").is_file():
+        click.echo("\n".join(format_whatif(read_whatif(out / "whatif.json"))))
+    for text in gaps(manifest):
         click.echo(f"  {text}")
+    if (out / "report.html").is_file():
+        click.echo(f"Report: {out / 'report.html'}")

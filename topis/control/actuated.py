@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from topis.config import setting
+from topis.control.protocol import EXACT, Measure, Reasons, Why
 from topis.control.service import WELL_SERVED, pedestrian_stages, service_table, stage_order
 from topis.model.command import Commands
 from topis.model.lamp import RED
@@ -33,6 +34,7 @@ class Actuated:
     """Gap-out/max-out with stage skipping."""
 
     name = "actuated"
+    measure: Measure | None = None
 
     def __init__(self, network: Network, settings: ActuatedSettings | None = None) -> None:
         self._network = network
@@ -54,6 +56,7 @@ class Actuated:
         for junction in range(network.junctions):
             self._in_order[stage_order(network, junction)] = True
         self._counts = np.diff(network.junction_stage_ptr)
+        self._why = np.full(network.junctions, Why.CHANGING, dtype=np.uint8)
 
     def decide(self, state: TrafficState, signals: SignalState) -> Commands:
         """See `topis.control.protocol.Controller`."""
@@ -84,8 +87,24 @@ class Actuated:
         green_ms = state.time_ms - signals.since_ms
         done = green_ms >= network.stage_min_green_ms[shown]
         over = green_ms >= self._max_ms[shown]
-        leave = done & (~extend[shown] | over) & (signals.coming < 0) & (signals.stage >= 0)
+        steady = (signals.coming < 0) & (signals.stage >= 0)
+        leave = done & (~extend[shown] | over) & steady
         target = np.where(leave, following, shown)
+        self._why = np.select(
+            [~steady, ~done, ~leave, following == shown, extend[shown]],
+            [Why.CHANGING, Why.MIN_GREEN, Why.EXTENDED, Why.NO_CALL, Why.MAX_GREEN],
+            Why.GAP,
+        ).astype(np.uint8)
         return Commands(
             state.time_ms, np.where(signals.coming >= 0, signals.coming, target).astype(np.int32)
         )
+
+    def reasons(self) -> Reasons:
+        """See `topis.control.protocol.Explains`; stages take turns, none is weighed."""
+        network = self._network
+        unsaid = np.full(network.junctions, -1, dtype=np.int32)
+        return Reasons(
+            self._why, np.zeros(network.junctions, dtype=bool), unsaid, unsaid,
+            np.full(network.stages, np.nan, dtype=np.float32),
+            np.full(network.stages, EXACT, dtype=np.uint8),
+        )  # fmt: skip

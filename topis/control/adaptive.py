@@ -20,6 +20,7 @@ from topis.config import setting
 from topis.control.actuated import Actuated
 from topis.control.held import HeldTurns
 from topis.control.policy import PolicyChoice
+from topis.control.protocol import EXACT, Measure, Reasons, Why
 from topis.control.streams import ENDLESS_VEH, RoadsBehind, compile_streams, stream_rates
 from topis.control.timeline import PlanTimeline
 from topis.control.waiting import Waiting
@@ -74,6 +75,7 @@ class Adaptive:
     """Rolling-horizon search, free or around the plan."""
 
     name = "adaptive"
+    measure = Measure("predicted cost", "veh s", least=True)
 
     def __init__(self, network: Network, settings: AdaptiveSettings | None = None) -> None:
         self._network = network
@@ -148,6 +150,16 @@ class Adaptive:
         self._choice = np.zeros(network.junctions, dtype=np.int32)
         self._cost, self._keep_cost = (np.zeros(network.junctions, np.float32) for _ in range(2))
         self._target = np.full(network.junctions, -1, dtype=np.int32)
+        self._stage_cost = np.full(network.stages, np.nan, dtype=np.float32)
+        self._stage_bound = np.full(network.stages, EXACT, dtype=np.uint8)
+        self._next_stage, self._extend_s = (
+            np.full(network.junctions, -1, dtype=np.int32) for _ in range(2)
+        )
+        self._allowed = np.ones(network.stages, dtype=np.uint8)
+        # What held of each junction at the last decision, for its reasons.
+        self._steady, self._ripe, self._due, self._unseen, self._planned = (
+            np.zeros(network.junctions, dtype=bool) for _ in range(5)
+        )
 
     @property
     def notes(self) -> list[tuple[int, str]]:
@@ -164,8 +176,8 @@ class Adaptive:
         self._waiting.update(state, signals, local)
         self._policy.update(state)
         least_s = self._streams.min_green_s[shown]
-        due = steady & (green_s >= least_s)
-        due &= (green_s - least_s) % int(self._set.interval_s) == 0
+        ripe = steady & (green_s >= least_s)
+        due = ripe & ((green_s - least_s) % int(self._set.interval_s) == 0)
         self._target = np.where(signals.coming >= 0, signals.coming, self._target)
         self._target = np.where(self._target < 0, shown, self._target)
         which = np.flatnonzero(due).astype(np.int32)
@@ -173,11 +185,31 @@ class Adaptive:
             self._decide(which, local, green_s, state, signals)
             self._target[which] = self._low[which] + self._choice[which]
         blind = self._blind(state)
+        self._steady, self._ripe, self._due, self._unseen = steady, ripe, due, blind
         if blind.any():
             # A search on guessed queues starves whom it does not see; gap-out does not.
             by_gaps = self._by_gaps.decide(state, signals).stage
             self._target = np.where(blind, by_gaps, self._target)
         return Commands(state.time_ms, self._target.astype(np.int32))
+
+    def reasons(self) -> Reasons:
+        """See `topis.control.protocol.Explains`."""
+        network = self._network
+        overdue = np.zeros(network.junctions, dtype=bool)
+        overdue[network.stage_junction[self._allowed == 0]] = True
+        why = np.select(
+            [~self._steady, self._unseen, ~self._ripe, ~self._due, overdue, self._planned],
+            [
+                Why.CHANGING, Why.BY_GAPS, Why.MIN_GREEN, Why.NOT_DUE, Why.OVERDUE,
+                Why.AROUND_PLAN,
+            ],
+            Why.LEAST_COST,
+        )  # fmt: skip
+        following = np.where(self._next_stage >= 0, self._low + self._next_stage, -1)
+        return Reasons(
+            why.astype(np.uint8), self._due & ~self._unseen, following.astype(np.int32),
+            self._extend_s, self._stage_cost, self._stage_bound,
+        )  # fmt: skip
 
     def _blind(self, state: TrafficState) -> NDArray[np.bool_]:
         """Junctions with approach lanes that no working sensor sees, bool[junctions]."""
@@ -205,9 +237,10 @@ class Adaptive:
         flowing[self._held.held] = 1.0
         passing = rates.pass_share[streams.cell_of(local)]
         room, refill = self._roads.room(state, self._set.full_share)
-        planned = ~self._policy.free
+        self._planned = ~self._policy.free
         if self._set.free >= 0.0:
-            planned = np.full(self._network.junctions, self._set.free < 0.5)
+            self._planned = np.full(self._network.junctions, self._set.free < 0.5)
+        self._allowed = self._waiting.allowed()
 
         def floats(
             of_lanes: NDArray[np.floating], other: NDArray[np.floating] | float
@@ -231,9 +264,9 @@ class Adaptive:
             np.where(passing >= 1.0, 1.0, np.maximum(passing, 0.05)).astype(np.float32),
             floats(room[lane], ENDLESS_VEH),
             floats(refill[lane], ENDLESS_VEH),
-            self._waiting.allowed(),
+            self._allowed,
             self._timeline.ahead(now_s, self._longest),
-            np.where(planned, self._set.plan_weight, 0.0).astype(np.float32),
+            np.where(self._planned, self._set.plan_weight, 0.0).astype(np.float32),
             self._scratch,
             self._threads,
             self._choice,
@@ -242,6 +275,10 @@ class Adaptive:
             self._planned_vps,
             self._ahead_s,
             self._wait_s,
+            self._stage_cost,
+            self._stage_bound,
+            self._extend_s,
+            self._next_stage,
         )
         told = np.zeros(self._network.junctions, dtype=bool)
         told[which] = True

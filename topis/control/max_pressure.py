@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topis.config import setting
+from topis.control.protocol import EXACT, Measure, Reasons, Why
 from topis.control.service import (
     best_of_junction,
     changes_s,
@@ -53,6 +54,7 @@ class MaxPressure:
     """Acyclic max-pressure with lost time weighed in."""
 
     name = "max-pressure"
+    measure = Measure("pressure", "veh", least=False)
 
     def __init__(self, network: Network, settings: MaxPressureSettings | None = None) -> None:
         self._network = network
@@ -65,16 +67,34 @@ class MaxPressure:
         self._unserved_s = np.zeros(network.lanes, dtype=np.float32)
         self._last_ms: int | None = None
         self._roads = _RoadsBehind(network)
+        self._value = np.full(network.stages, np.nan)
+        self._steady, self._due, self._late = (
+            np.zeros(network.junctions, dtype=bool) for _ in range(3)
+        )
 
     def decide(self, state: TrafficState, signals: SignalState) -> Commands:
         """See `topis.control.protocol.Controller`."""
         self._wait(state, signals)
         pressure = self.stage_pressure(state)
-        due = (signals.coming < 0) & (state.time_ms >= self._next_ms)
+        self._steady = signals.coming < 0
+        self._due = due = self._steady & (state.time_ms >= self._next_ms)
         target = self._choose(pressure, signals, state.time_ms)
         self._target = np.where(due, target, self._target)
         self._next_ms[due] = state.time_ms + int(self._set.interval_s * MS_PER_S)
         return Commands(state.time_ms, self._target.copy())
+
+    def reasons(self) -> Reasons:
+        """See `topis.control.protocol.Explains`."""
+        why = np.select(
+            [~self._steady, ~self._due, self._late],
+            [Why.CHANGING, Why.NOT_DUE, Why.OVERDUE_FIRST],
+            Why.PRESSURE,
+        )
+        unsaid = np.full(self._network.junctions, -1, dtype=np.int32)
+        return Reasons(
+            why.astype(np.uint8), self._due, unsaid, unsaid, self._value.astype(np.float32),
+            np.full(self._network.stages, EXACT, dtype=np.uint8),
+        )  # fmt: skip
 
     def stage_pressure(self, state: TrafficState) -> NDArray[np.float64]:
         """Vehicles each stage could discharge, float64[stages]."""
@@ -100,8 +120,9 @@ class MaxPressure:
         value = pressure * np.maximum(1.0 - lost_s / worth_s, 0.05)
         is_own = np.arange(network.stages) == shown[owner]
         value = np.where(is_own, pressure + 1e-6, value)
-        value += self._overdue(signals, now_ms)
-        return best_of_junction(network, value)
+        self._value, overdue = value, self._overdue(signals, now_ms)
+        self._late = np.bincount(owner, overdue, minlength=network.junctions) > 0.0
+        return best_of_junction(network, value + overdue)
 
     def _wait(self, state: TrafficState, signals: SignalState) -> None:
         """Seconds each lane has had a queue and no stage that serves it."""

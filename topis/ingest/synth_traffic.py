@@ -103,7 +103,7 @@ class Traffic:
         self._born = 0
         self._waiting = _Entries.none()
         lanes, links, conns = network.lanes, network.links, len(network.conn_to_lane)
-        storage = _storage_veh(network)
+        storage = storage_veh(network)
         # Whoever is under way stands or drives somewhere.
         places = int(storage.sum())
         first_conn = network.lane_conn_ptr[network.link_lane_ptr].astype(np.int32)
@@ -123,7 +123,7 @@ class Traffic:
             conn_to_lane=network.conn_to_lane,
             conn_group=network.conn_group,
             conn_move=network.conn_move,
-            conn_below=_cumulated(conn_chances(network), link_of_conn, first_conn),
+            conn_below=cumulated(conn_chances(network), link_of_conn, first_conn),
             lane_free_s=(network.lane_length_m / speed_mps).astype(np.float64),
             yield_ptr=network.conn_yield_ptr,
             yield_idx=network.conn_yield_idx,
@@ -151,7 +151,7 @@ class Traffic:
             hops=np.zeros(places, np.int64),
             enter_s=self._enter_s,
             arrive_s=self._arrive_s,
-            headway_s=1.0 / BASE_SAT_FLOW_VPS,
+            headway_s=np.full(lanes, 1.0 / BASE_SAT_FLOW_VPS),
             startup_s=STARTUP_S,
             crossing_s=CROSSING_S,
             gap_s=GAP_S,
@@ -318,14 +318,16 @@ def _green_share(network: Network) -> NDArray[np.float64]:
     return np.asarray(np.maximum(share, 0.02))
 
 
-def _storage_veh(network: Network) -> NDArray[np.int32]:
+def storage_veh(network: Network) -> NDArray[np.int32]:
+    """Vehicles that find room on each link, int32[links]."""
     room = np.where(network.lane_use != NOT_MOTOR, network.lane_length_m / JAM_SPACING_M, 0.0)
     storage = np.bincount(network.lane_link, np.maximum(room, 1.0), minlength=network.links)
     return np.maximum(storage, 1).astype(np.int32)
 
 
-def _cumulated(
+def cumulated(
     chance: NDArray[np.float64], link: NDArray[np.int32], first: NDArray[np.int32]
 ) -> NDArray[np.float64]:
+    """Chances summed up to and with each connection of its link (``first`` of each), in order."""
     total = np.concatenate(([0.0], np.cumsum(chance)))
     return np.asarray(total[1:] - total[first[link]])

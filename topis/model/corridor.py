@@ -40,6 +40,23 @@ class Corridor:
     length_m: float
     stop_lines: list[StopLine]
 
+    def facts(self, network: Network) -> dict[str, object]:
+        """For a manifest: by name, with the heads that show when to go on."""
+        return {
+            "name": self.name,
+            "links": [network.link_ids[link] for link in self.links],
+            "length_m": self.length_m,
+            "stop_lines": [
+                {
+                    "junction": stop.junction,
+                    "position_m": stop.position_m,
+                    "link_id": network.link_ids[stop.link],
+                    "head": stop.heads,
+                }
+                for stop in self.stop_lines
+            ],
+        }
+
 
 def link_ahead(network: Network) -> NDArray[np.int32]:
     """The link straight on from each link (the only one, where there is one), -1 if none."""

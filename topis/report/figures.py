@@ -21,7 +21,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Polygon
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from topis.report.comparison import Row
@@ -87,13 +87,13 @@ def delay_map(
             pad=0.03,
             aspect=40,
         )
-        return _svg(figure, "map")
+        return svg(figure, "map")
 
 
 def delay_distribution(measures: Sequence[Measures]) -> str:
     """Share of vehicles with at most a delay, per controller, seeds pooled; delay on a log axis."""
     with matplotlib.rc_context(dict(STYLE)):
-        figure, axes = _single(3.5)
+        figure, axes = single(3.5)
         longest_s = 10.0
         for place, (name, runs) in enumerate(_by_controller(measures).items()):
             delays = np.sort(np.concatenate([run.delays_s for run in runs]))
@@ -113,13 +113,13 @@ def delay_distribution(measures: Sequence[Measures]) -> str:
         axes.set_xlabel("delay of a vehicle (s, log scale)")
         axes.set_ylabel("vehicles with at most this delay (%)")
         _legend(figure, axes)
-        return _svg(figure, "ecdf")
+        return svg(figure, "ecdf")
 
 
 def queue_over_time(measures: Sequence[Measures]) -> str:
     """Mean number of standing vehicles over time: mean of the seeds, band from least to most."""
     with matplotlib.rc_context(dict(STYLE)):
-        figure, axes = _single(3.3)
+        figure, axes = single(3.3)
         begin_s = min((run.begin_s for run in measures), default=0.0)
         for place, (name, runs) in enumerate(_by_controller(measures).items()):
             times_s, queues = _align(runs)
@@ -137,13 +137,13 @@ def queue_over_time(measures: Sequence[Measures]) -> str:
         axes.set_xlabel(f"time since the begin of the run at {format_clock(begin_s)} (min)")
         axes.set_ylabel("standing vehicles")
         _legend(figure, axes)
-        return _svg(figure, "queue")
+        return svg(figure, "queue")
 
 
 def delay_bars(rows: Sequence[Row]) -> str:
     """Mean delay per controller, with its 95 % interval over the seeds."""
     with matplotlib.rc_context(dict(STYLE)):
-        figure, axes = _single(0.9 + 0.42 * len(rows))
+        figure, axes = single(0.9 + 0.42 * len(rows))
         cells = [row.cells["delay_s"] for row in rows]
         ends = [(cell.mean or 0.0) + (cell.half or 0.0) for cell in cells]
         room = max([*ends, 1e-9])
@@ -159,7 +159,7 @@ def delay_bars(rows: Sequence[Row]) -> str:
         axes.grid(False, axis="y")
         axes.set_xlim(0, room * 1.15)
         axes.set_xlabel("mean delay per vehicle (s)")
-        return _svg(figure, "bars")
+        return svg(figure, "bars")
 
 
 def time_space(
@@ -179,14 +179,34 @@ def time_space(
     corridor = manifest.get("corridor")
     if not corridor:
         return None
-    first_s, last_s = float(manifest["begin_s"]), float(manifest["end_s"])
+    moves = read_columns(path / "trajectories.parquet", ("time_s", "vehicle", "position_m"))
+    span = float(manifest["begin_s"]), float(manifest["end_s"])
+    return time_space_of(path, corridor, moves, span, begin_s=begin_s, window_s=window_s, name=name)
+
+
+def time_space_of(
+    folder: Path,
+    corridor: Mapping[str, Any],
+    moves: Any,
+    span_s: tuple[float, float],
+    *,
+    begin_s: float | None = None,
+    window_s: float = MAX_WINDOW_S,
+    name: str = "corridor",
+    band_mps: float | None = None,
+) -> str:
+    """As `time_space`, of a corridor's facts and the columns of ``moves`` at hand.
+
+    ``band_mps``: shade the green bands for that speed.
+    """
+    moves = {key: np.asarray(moves[key]) for key in ("time_s", "vehicle", "position_m")}
+    first_s, last_s = span_s
     window_s = min(window_s, MAX_WINDOW_S, last_s - first_s)
     start_s = (first_s + last_s - window_s) / 2 if begin_s is None else begin_s
     window = (start_s, start_s + window_s)
-    signals = read_columns(path / "signals.parquet", ("time_ms", "junction"), ("state",))
-    moves = read_columns(path / "trajectories.parquet", ("time_s", "vehicle", "position_m"))
+    signals = read_columns(folder / "signals.parquet", ("time_ms", "junction"), ("state",))
     with matplotlib.rc_context(dict(STYLE)):
-        figure, axes = _single(4.6)
+        figure, axes = single(4.6)
         axes.add_collection(
             LineCollection(_trajectories(moves, window), colors="#3d5a80", linewidths=0.6)
         )
@@ -201,6 +221,14 @@ def time_space(
                     linewidths=3.5 if lamp == "r" else 2.5,
                     zorder=3,
                 )
+        if band_mps is not None:
+            greens = [
+                (float(stop["position_m"]), _lamps(signals, stop, window)["g"])
+                for stop in corridor["stop_lines"]
+            ]
+            for band in green_bands(greens, band_mps):
+                points = [(second - start_s, place_m) for second, place_m in band]
+                axes.add_patch(Polygon(points, color="#74c69d", alpha=0.25, lw=0, zorder=0))
         axes.grid(False, axis="y")
         axes.set_xlim(0, max(window_s, 1.0))
         axes.set_ylim(-0.02 * corridor["length_m"], 1.02 * corridor["length_m"])
@@ -210,7 +238,32 @@ def time_space(
         entries: list[Any] = [Patch(color=LAMP_COLOURS[lamp], label=names[lamp]) for lamp in names]
         entries.append(Line2D([], [], color="#3d5a80", lw=0.9, label="vehicle"))
         figure.legend(handles=entries, loc="outside upper center", ncols=4)
-        return _svg(figure, name)
+        return svg(figure, name)
+
+
+def green_bands(
+    greens: Sequence[tuple[float, Sequence[tuple[float, float]]]], speed_mps: float
+) -> list[list[tuple[float, float]]]:
+    """Bands in which who drives at a speed meets green at all stop lines: corners (s, m).
+
+    ``greens``: place of each stop line in order, and its spans of green (s). A band is what the
+    greens have in common once each is moved back by the drive from the first (Little 1966,
+    Oper. Res. 14).
+    """
+    if len(greens) < 2:
+        return []
+    first_m, last_m = greens[0][0], greens[-1][0]
+    common = list(greens[0][1])
+    for place_m, spans in greens[1:]:
+        drive_s = (place_m - first_m) / speed_mps
+        moved = [(begin - drive_s, end - drive_s) for begin, end in spans]
+        pairs = ((max(a, c), min(b, d)) for a, b in common for c, d in moved)
+        common = [(begin, end) for begin, end in pairs if begin < end]
+    drive_s = (last_m - first_m) / speed_mps
+    return [
+        [(begin, first_m), (end, first_m), (end + drive_s, last_m), (begin + drive_s, last_m)]
+        for begin, end in common
+    ]
 
 
 def _by_controller(measures: Sequence[Measures]) -> dict[str, list[Measures]]:
@@ -337,7 +390,8 @@ def _lamps(
     return spans
 
 
-def _single(height_in: float) -> tuple[Figure, Axes]:
+def single(height_in: float) -> tuple[Figure, Axes]:
+    """A figure of the page's width with one panel."""
     figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
     axes: Axes = figure.subplots()
     return figure, axes
@@ -363,7 +417,7 @@ def _short(name: str) -> str:
     return (name if len(name) <= 28 else f"{name[:27]}…").replace("$", r"\$")
 
 
-def _svg(figure: Figure, name: str) -> str:
+def svg(figure: Figure, name: str) -> str:
     """SVG element without prolog, size or date; ids carry `name` to be unique on a page."""
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
@@ -17,60 +16,12 @@ from topis.report.comparison import (
     shown_columns,
 )
 from topis.report.measures import FEWEST_VEH, Measures, write_text
+from topis.report.page import Picture, banner, document, facts, figure, table
 
 MAX_CORRIDORS = 4
 #: Choices of policy shown for each run.
 MOST_CHOICES = 40
 RESEARCH_BANNER = "Ideal sensing: research only, no city has it."
-
-_CSS = """
-:root{color-scheme:light dark;--ink:#1d2430;--soft:#5b6573;--page:#f6f7f9;--card:#fff;
---line:#d9dee5;--mark:#0b5cad;--warn:#7a3b00;--warnbg:#fff1dc}
-@media(prefers-color-scheme:dark){:root{--ink:#e8ebf0;--soft:#a3adba;--page:#14181e;
---card:#1d232b;--line:#38414d;--mark:#7db8f5;--warn:#ffd9a0;--warnbg:#4a3007}}
-*{box-sizing:border-box}
-body{margin:0;background:var(--page);color:var(--ink);
-font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
-main{max-width:54rem;margin:0 auto;padding:1.25rem 1rem 3rem}
-h1{font-size:1.6rem;line-height:1.25;margin:.2rem 0 .8rem}
-h2{font-size:1.15rem;margin:2.2rem 0 .6rem}
-p{margin:.5rem 0}
-.kicker,.note,figcaption,small{color:var(--soft)}
-.kicker{margin:0;font-size:.95rem}
-.headline{font-size:1.15rem;border-left:4px solid var(--mark);padding:.1rem 0 .1rem .8rem}
-.banner{background:var(--warnbg);color:var(--warn);border:1px solid currentColor;
-border-radius:.5rem;padding:.6rem .9rem;font-weight:600;margin:.8rem 0}
-.wide{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:.5rem}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.95rem}
-th,td{padding:.4rem .7rem;text-align:right;vertical-align:top;border-top:1px solid var(--line);
-white-space:nowrap}
-thead th{border-top:0}
-th:first-child{text-align:left;font-weight:500;position:sticky;left:0;background:var(--card)}
-thead th{font-weight:650}
-td small{display:block;font-size:.85em}
-figure{margin:1.2rem 0}
-.picture{background:#fff;border:1px solid var(--line);border-radius:.5rem;padding:.6rem}
-.picture svg{display:block;width:100%;height:auto;max-width:48rem;margin:0 auto}
-figcaption,.note{font-size:.9rem}
-figcaption{margin-top:.45rem}
-dl{display:grid;grid-template-columns:minmax(7rem,max-content) 1fr;gap:.25rem 1rem;margin:0}
-dt{color:var(--soft)}
-dd{margin:0;overflow-wrap:anywhere}
-@media print{:root{--ink:#000;--soft:#444;--page:#fff;--card:#fff;--line:#bbb;--warn:#000;
---warnbg:#fff}body{font-size:11pt}main{max-width:none;padding:0}.wide{overflow:visible}
-th,td{white-space:normal}
-figure,table,.banner{break-inside:avoid}h2{break-after:avoid}}
-"""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure on the page: SVG text (trusted), heading, caption and what it shows in words."""
-
-    svg: str
-    title: str
-    caption: str
-    alt: str
 
 
 def draw_pictures(
@@ -180,22 +131,13 @@ def _page(
     name = title or runs[0].scenario
     first, *further = headline(rows)
     parts = [
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        (
-            '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-            "style-src 'unsafe-inline'; img-src data:\">"
-        ),
-        f"<title>{escape(name)}: signal control report</title>",
-        f"<style>{_CSS}</style>\n</head>\n<body>\n<main>",
-        f'<p class="kicker">Signal control report</p>\n<h1>{escape(name)}</h1>',
         *_banners(rows),
         f'<p class="headline">{escape(first)}</p>',
         *(f'<p class="headline">{escape(sentence)}</p>' for sentence in further),
         "<h2>Results</h2>",
         _results(rows),
         *_classes(runs, rows),
-        *(_figure(picture) for picture in pictures),
+        *(figure(picture) for picture in pictures),
         *_choices(runs),
         "<h2>What the guard refused</h2>",
         *_refusals(runs, rows),
@@ -203,9 +145,8 @@ def _page(
         *(f"<p>{escape(text)}</p>" for text in (*_definitions(runs), *notes)),
         "<h2>The runs</h2>",
         _facts(runs, rows),
-        "</main>\n</body>\n</html>\n",
     ]
-    return "\n".join(parts)
+    return document(name, "Signal control report", parts)
 
 
 def _delay(row: Row) -> str:
@@ -245,22 +186,7 @@ def _banners(rows: Sequence[Row]) -> list[str]:
         banners.append(f"{RESEARCH_BANNER} It applies to: {', '.join(ideal)}.")
     if cut:
         banners.append(f"Interrupted: a run ended early, numbers are partial: {', '.join(cut)}.")
-    return [f'<p class="banner" role="note">{escape(banner)}</p>' for banner in banners]
-
-
-def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Wrap cells, which are HTML already, into a table whose first column is the heading."""
-    heads = "".join(f'<th scope="col">{cell}</th>' for cell in head)
-    body = "\n".join(
-        f'<tr><th scope="row">{line[0]}</th>'
-        + "".join(f"<td>{cell}</td>" for cell in line[1:])
-        + "</tr>"
-        for line in lines
-    )
-    return (
-        f'<div class="wide"><table>\n<thead><tr>{heads}</tr></thead>\n'
-        f"<tbody>\n{body}\n</tbody></table></div>"
-    )
+    return [banner(text) for text in banners]
 
 
 def _results(rows: Sequence[Row]) -> str:
@@ -280,8 +206,8 @@ def _results(rows: Sequence[Row]) -> str:
         note = f"Small print: change against {reference}, paired by seed. "
     if any(len(row.seeds) > 1 for row in rows):
         note += "±: half of the 95 % interval (Student)."
-    table = _table(["measure", *(escape(row.controller) for row in rows)], lines)
-    return f'{table}\n<p class="note">{escape(note)}</p>'
+    results = table(["measure", *(escape(row.controller) for row in rows)], lines)
+    return f'{results}\n<p class="note">{escape(note)}</p>'
 
 
 def _classes(runs: Sequence[Measures], rows: Sequence[Row]) -> list[str]:
@@ -298,7 +224,7 @@ def _classes(runs: Sequence[Measures], rows: Sequence[Row]) -> list[str]:
             cells.append(f"{sum(values) / len(values):.1f}" if values else "–")
         lines.append([escape(name), *cells])
     head = ["delay <small>(s/veh)</small>", *(escape(row.controller) for row in rows)]
-    return ["<h2>By vehicle class</h2>", _table(head, lines)]
+    return ["<h2>By vehicle class</h2>", table(head, lines)]
 
 
 def _choices(runs: Sequence[Measures]) -> list[str]:
@@ -330,7 +256,7 @@ def _refusals(runs: Sequence[Measures], rows: Sequence[Row]) -> list[str]:
     lines = [[escape(reason), *(str(total[reason]) for total in totals)] for reason in reasons]
     return [
         "<p>Commands the safety guard did not let through to the signals, all seeds together.</p>",
-        _table(["reason", *(escape(row.controller) for row in rows)], lines),
+        table(["reason", *(escape(row.controller) for row in rows)], lines),
     ]
 
 
@@ -359,30 +285,21 @@ def _definitions(runs: Sequence[Measures]) -> list[str]:
     ]
 
 
-def _figure(picture: Picture) -> str:
-    return (
-        f'<figure>\n<h2>{escape(picture.title)}</h2>\n<div class="picture" role="img" '
-        f'aria-label="{escape(picture.alt)}">\n{picture.svg}\n</div>\n'
-        f"<figcaption>{escape(picture.caption)}</figcaption>\n</figure>"
-    )
-
-
 def _facts(runs: Sequence[Measures], rows: Sequence[Row]) -> str:
-    facts = [("Scenario", runs[0].scenario)]
+    pairs = [("Scenario", runs[0].scenario)]
     for row in rows:
         own = [run for run in runs if run.controller == row.controller]
         sensing = ", ".join(sorted({run.sensing for run in own}))
         seeds = ", ".join(str(seed) for seed in row.seeds)
         marks = "".join(f"; {mark}" for mark in row.marks)
-        facts.append((row.controller, f"sensing: {sensing}; seeds: {seeds}{marks}"))
+        pairs.append((row.controller, f"sensing: {sensing}; seeds: {seeds}{marks}"))
     demanded = sorted({run.demanded for run in runs})
     spans = sorted({(run.begin_s, run.end_s, run.step_s) for run in runs})
     versions = sorted({run.version for run in runs})
-    facts += [
+    pairs += [
         ("Demand", " or ".join(f"{number} vehicles" for number in demanded)),
         ("Time", "; ".join(f"{b:g} s to {e:g} s in steps of {s:g} s" for b, e, s in spans)),
         ("Version", f"TOPIS {', '.join(versions)}"),
         ("Network", runs[0].network_hash),
     ]
-    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>\n" for name, text in facts)
-    return f"<dl>\n{items}</dl>"
+    return facts(pairs)

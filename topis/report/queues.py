@@ -11,12 +11,15 @@ from topis.report.journal import JournalReader
 
 #: Queues are counted up to this length (vehicles a lane).
 LONGEST_VEH = 250
+MINUTE_MS = 60_000
 
 
-def queue_table(journal: JournalReader) -> pd.DataFrame:
-    """A row an approach lane that is seen: its ``queue_max_veh`` and ``queue_p95_veh`` over time.
+def queue_tables(journal: JournalReader) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Queues by lane, and by minute.
 
-    The 95th percentile is of whole vehicles, over all ticks; ``lane`` is the network's.
+    A row an approach lane that is seen: its ``queue_max_veh`` and ``queue_p95_veh`` over time; the
+    95th percentile is of whole vehicles, over all ticks; ``lane`` is the network's. A row a
+    minute: when it began (``time_ms``), and the mean of all estimated queues (``queue_veh``).
     """
     network = journal.network
     lanes = network.approach_lanes
@@ -25,6 +28,7 @@ def queue_table(journal: JournalReader) -> pd.DataFrame:
     counts = np.zeros((len(lanes), LONGEST_VEH + 1), dtype=np.int32)
     seen = np.zeros(len(lanes), dtype=bool)
     here = np.arange(len(lanes))
+    minutes: dict[int, list[float]] = {}
     time_ms, junction, text = journal.signals()
     row = 0
     for observation, local in zip(journal.observations(), journal.local_lamps(), strict=True):
@@ -40,11 +44,17 @@ def queue_table(journal: JournalReader) -> pd.DataFrame:
         queue = state.queue_veh[lanes]
         whole = np.clip(np.rint(np.nan_to_num(queue)), 0, LONGEST_VEH).astype(np.intp)
         counts[here, whole] += 1
-        seen |= state.confidence[lanes] > 0
+        told = state.confidence[lanes] > 0
+        seen |= told
+        minute = (observation.time_ms - 1) // MINUTE_MS * MINUTE_MS
+        minutes.setdefault(minute, []).append(float(np.nansum(queue[told])))
     total = counts.sum(axis=1, keepdims=True)
     reached = np.cumsum(counts, axis=1) >= 0.95 * total
     longest = LONGEST_VEH - np.argmax(counts[:, ::-1] > 0, axis=1)
     table = pd.DataFrame(
         {"lane": lanes, "queue_max_veh": longest, "queue_p95_veh": reached.argmax(axis=1)}
     )
-    return table[seen].reset_index(drop=True)
+    by_minute = pd.DataFrame(
+        {"time_ms": list(minutes), "queue_veh": [np.mean(values) for values in minutes.values()]}
+    )
+    return table[seen].reset_index(drop=True), by_minute

@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from topis.errors import InputError, OutputError
-from topis.report.figures import LAMP_COLOURS, STYLE
+from topis.report.figures import LAMP_COLOURS, STYLE, svg
 from topis.report.measures import format_clock
 from topis.report.signal_measures import SignalMeasures
 from topis.units import MS_PER_S
@@ -50,40 +50,57 @@ def draw_signals(measures: SignalMeasures, junction: str, path: Path) -> None:
     OutputError
         The file cannot be written.
     """
-    cycles = measures.cycles[measures.cycles["junction"] == junction]
-    green = cycles[cycles["yellow_ms"] > cycles["green_ms"]]
-    shown = sorted(green["phase"].unique())
-    if not shown:
-        raise InputError(f"junction {junction!r} shows no green to vehicles in this journal")
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise InputError.at(path, "is no picture", "name a .png, .svg or .pdf")
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": junction}):
-        figure = Figure(figsize=(_WIDTH_IN, _ROW_IN * len(shown) + 1.0), layout="constrained")
-        panels = figure.subplots(len(shown), 2, squeeze=False, sharex=True)
-        for (left, right), phase in zip(panels, shown, strict=True):
-            rows = cycles[cycles["phase"] == phase]
-            facts = measures.phases[
-                (measures.phases["junction"] == junction) & (measures.phases["phase"] == phase)
-            ]
-            arrivals = measures.arrivals[measures.arrivals["group"] == rows["group"].iloc[0]]
-            _coordination(left, rows, arrivals[arrivals["link"] >= 0])
-            _splits(right, rows, float(facts["programmed_split_s"].iloc[0]))
-            left.set_title(f"phase {phase}: {_summary(facts)}", fontsize=9, loc="left")
-            right.set_title(f"phase {phase}: {_failures(facts)}", fontsize=9, loc="left")
-        for panel in panels[-1]:
-            panel.set_xlabel("time of day (h:min)")
-            panel.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 1.5, 3, 6, 10]))
-            panel.xaxis.set_major_formatter(FuncFormatter(lambda s, _: format_clock(s)[:5]))
-            panel.set_xlim(*(cycles[k].agg(f) / MS_PER_S for k, f in _ENDS))
-        figure.legend(
-            handles=_entries(measures, cycles), loc="outside upper center", ncols=5, fontsize=9
-        )
+        figure = _figure(measures, junction)
         try:
             figure.savefig(
                 path, dpi=150, metadata={"Date": None} if path.suffix.lower() == ".svg" else None
             )
         except OSError as error:
             raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def signals_svg(measures: SignalMeasures, junction: str) -> str:
+    """The same picture as SVG text, for a page.
+
+    Raises
+    ------
+    InputError
+        The junction has no phase that was green.
+    """
+    with matplotlib.rc_context(dict(STYLE)):
+        return svg(_figure(measures, junction), "signals")
+
+
+def _figure(measures: SignalMeasures, junction: str) -> Figure:
+    cycles = measures.cycles[measures.cycles["junction"] == junction]
+    green = cycles[cycles["yellow_ms"] > cycles["green_ms"]]
+    shown = sorted(green["phase"].unique())
+    if not shown:
+        raise InputError(f"junction {junction!r} shows no green to vehicles in this journal")
+    figure = Figure(figsize=(_WIDTH_IN, _ROW_IN * len(shown) + 1.0), layout="constrained")
+    panels = figure.subplots(len(shown), 2, squeeze=False, sharex=True)
+    for (left, right), phase in zip(panels, shown, strict=True):
+        rows = cycles[cycles["phase"] == phase]
+        facts = measures.phases[
+            (measures.phases["junction"] == junction) & (measures.phases["phase"] == phase)
+        ]
+        arrivals = measures.arrivals[measures.arrivals["group"] == rows["group"].iloc[0]]
+        _coordination(left, rows, arrivals[arrivals["link"] >= 0])
+        _splits(right, rows, float(facts["programmed_split_s"].iloc[0]))
+        left.set_title(f"phase {phase}: {_summary(facts)}", fontsize=9, loc="left")
+        right.set_title(f"phase {phase}: {_failures(facts)}", fontsize=9, loc="left")
+    for panel in panels[-1]:
+        panel.set_xlabel("time of day (h:min)")
+        panel.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 1.5, 3, 6, 10]))
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda s, _: format_clock(s)[:5]))
+        panel.set_xlim(*(cycles[k].agg(f) / MS_PER_S for k, f in _ENDS))
+    figure.legend(
+        handles=_entries(measures, cycles), loc="outside upper center", ncols=5, fontsize=9
+    )
+    return figure
 
 
 _ENDS = (("green_ms", "min"), ("next_ms", "max"))

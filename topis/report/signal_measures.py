@@ -21,7 +21,7 @@ from topis.report.endings import Endings
 from topis.report.journal import JournalReader
 from topis.report.junction_ranking import combine, crossing_table, rank_junctions
 from topis.report.lamp_log import read_lamps
-from topis.report.queues import queue_table
+from topis.report.queues import queue_tables
 from topis.report.service_level import (
     HCM_LIMITS,
     KHCM_LIMITS,
@@ -40,7 +40,7 @@ class SignalMeasures:
     ``junctions``, the worst first; ``approaches`` (links), ``phases``, ``lane_groups`` (a phase
     on one link) and ``crossings``, a row each; ``periods``: lane groups by period; ``cycles``: a
     row a cycle of a phase; ``detectors``. ``arrivals``: group, link and time of each, where they
-    were kept.
+    were kept. ``queues``: all queues together, by minute.
     """
 
     junctions: pd.DataFrame
@@ -52,6 +52,7 @@ class SignalMeasures:
     cycles: pd.DataFrame
     detectors: pd.DataFrame
     arrivals: pd.DataFrame
+    queues: pd.DataFrame
 
 
 def measure_signals(
@@ -97,8 +98,10 @@ def measure_signals(
     total = periods.drop(columns="period_ms").groupby("unit").sum()
     table = names[wanted].join(derive(total))
     table["programmed_split_s"] = _programmed_split_s(journal)[units.group[table.index]]
+    minutes = pd.DataFrame({"time_ms": [], "queue_veh": []})
     if queues:
-        table = _with_queues(table, queue_table(journal), network, units)
+        by_lane, minutes = queue_tables(journal)
+        table = _with_queues(table, by_lane, network, units)
     is_phase = table.index < network.groups
     phases, lane_groups = table[is_phase].drop(columns="link"), table[~is_phase]
     sums_of = total.assign(delay_veh_s=total["uniform_s"] + total["incremental_s"]).reindex(
@@ -126,6 +129,7 @@ def measure_signals(
         arrivals=pd.DataFrame(
             {"group": units.group[unit], "link": units.link[unit], "time_ms": time_ms}
         ),
+        queues=minutes,
     )
 
 

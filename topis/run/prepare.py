@@ -51,6 +51,7 @@ class Prepared:
     shards: list[Shard]
     inputs: dict[str, str]
     hours_without: dict[str, list[int]]
+    districts: list[int]
 
 
 def prepare(
@@ -105,6 +106,7 @@ def prepare(
             feed: [h for h in options.hours if not slices.has(feed, h)]
             for feed in (*options.feeds, *ALWAYS)
         },
+        around,
     )  # fmt: skip
     key = {"inputs": inputs, "groups": [group.tolist() for group in members]}
     if _is_the_same(work, job, key):

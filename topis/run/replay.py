@@ -11,7 +11,7 @@ import json
 import platform
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,23 @@ from typing import Any
 from topis.clock import stopwatch_s
 from topis.control.registry import check_controller
 from topis.errors import OutputError
-from topis.run.archive_run import SliceOptions
+from topis.ingest.archive_files import ArchiveFiles
+from topis.ingest.observe import Keys
+from topis.ingest.slices import ArchiveSlices
+from topis.report.replay_report import write_replay_report
+from topis.report.whatif_result import WhatIf, write_whatif
+from topis.run.archive_run import SliceOptions, names_of, open_streets
+from topis.run.factual import ArchiveFactual, JournalFactual
 from topis.run.gather import found_in, gather
 from topis.run.prepare import Prepared, prepare
 from topis.run.selection import GROUP_JUNCTIONS, Selection
-from topis.run.shards import peak_mb, shard_folder
+from topis.run.shards import WARM_UP_MS, peak_mb, shard_folder
 from topis.run.streets import Streets
+from topis.run.whatif import SEEDS, whatif
 from topis.run.workers import Done, work_alone, work_in_processes
 from topis.units import MS_PER_S
 
-MODES = ("audit", "measure")
+MODES = ("audit", "measure", "whatif")
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,8 @@ class ReplaySpec:
     """What to replay; ``folder`` is the run folder to be made.
 
     ``mode``: ``audit`` asks the controller beside what was shown, ``measure`` only keeps what was
-    seen and shown. ``workers`` processes, or a Dask ``cluster`` (``local`` or an address), change
+    seen and shown, ``whatif`` works out what the controller would have done to delay (`seeds`
+    draws). ``workers`` processes, or a Dask ``cluster`` (``local`` or an address), change
     nothing but the time it takes; ``group_junctions`` (how many are worked on together) does.
     """
 
@@ -49,6 +57,8 @@ class ReplaySpec:
     workers: int = 1
     cluster: str = ""
     group_junctions: int = GROUP_JUNCTIONS
+    seeds: int = SEEDS
+    report: bool = True
 
 
 def work_folder(folder: Path) -> Path:
@@ -89,6 +99,10 @@ def replay(spec: ReplaySpec, tell: Callable[[str, Done | None], None] = lambda *
         timings = _timings(facts, opened_s, replayed_s, stopwatch_s() - began_s)
         timings |= {"workers": spec.workers, "cluster": spec.cluster, "shards_done_before": before}
         (work / "whole" / "timings.json").write_text(json.dumps(timings, indent=1))
+        found = _whatif(spec, prepared, tell) if spec.mode == "whatif" else None
+        if spec.report:
+            tell("drawing", None)
+            write_replay_report(work / "whole", found)
         (work / "whole").rename(spec.folder)
     except OSError as error:
         raise OutputError(f"{spec.folder}: cannot be written ({error})") from None
@@ -106,6 +120,59 @@ def _do_shards(spec: ReplaySpec, prepared: Prepared, tell: Callable[[Done], None
         work_in_processes(work, shards, spec.workers, tell)
     else:
         work_alone(work, shards, tell)
+
+
+def _whatif(
+    spec: ReplaySpec, prepared: Prepared, tell: Callable[[str, Done | None], None]
+) -> WhatIf:
+    """The slice once more, all of it at once, with a quarter of an hour before."""
+    options = replace(spec.slice, begin_ms=spec.slice.begin_ms - WARM_UP_MS)
+    streets = Streets.load(prepared.work / "run")
+    files = ArchiveFiles(options.archive)
+    keys = Keys.of(names_of(files), streets.network, streets.sensors)
+    slices = ArchiveSlices(files, prepared.districts)
+    run = open_streets(options, streets, keys, slices, prepared.job.rhythm)
+    found = whatif(
+        ArchiveFactual(run), spec.controller, spec.settings, spec.seeds,
+        spec.slice.begin_ms, spec.slice.end_ms,
+        lambda share: tell(f"what if: {100 * share:.0f} %", None),
+    )  # fmt: skip
+    slices.close()
+    write_whatif(prepared.work / "whole" / "whatif.json", found)
+    return found
+
+
+def whatif_of_run(
+    run: Path,
+    spec_controller: str,
+    settings: dict[str, float],
+    seeds: int,
+    into: Path,
+    progress: Callable[[float], None] = lambda _: None,
+) -> WhatIf:
+    """What another controller would have done in a run that is kept in a folder.
+
+    ``into``: a new folder for whatif.json and whatif.svg.
+
+    Raises
+    ------
+    InputError
+        Not a run folder, or it does not tell enough.
+    OutputError
+        The folder is there already, or cannot be written.
+    """
+    if into.exists():
+        raise OutputError(f"{into}: is there already; name another --out")
+    from topis.report.whatif_figure import draw_whatif
+
+    found = whatif(JournalFactual(run), spec_controller, settings, seeds, progress=progress)
+    try:
+        into.mkdir(parents=True)
+        write_whatif(into / "whatif.json", found)
+        draw_whatif(found, into / "whatif.svg")
+    except OSError as error:
+        raise OutputError(f"{into}: cannot be written ({error})") from None
+    return found
 
 
 def _gather(spec: ReplaySpec, prepared: Prepared) -> list[dict[str, Any]]:

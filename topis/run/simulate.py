@@ -19,7 +19,7 @@ from topis.errors import OutputError
 from topis.estimation.estimator import Estimator
 from topis.ingest.network_file import load_network
 from topis.ingest.placement import place_sensors
-from topis.model.corridor import Corridor, find_corridor
+from topis.model.corridor import find_corridor
 from topis.model.network import Network
 from topis.model.observation import SensorTable
 from topis.report.journal import JournalWriter
@@ -195,7 +195,7 @@ def _run_into(
                 {"id": name, "x_m": float(x), "y_m": float(y)}
                 for name, (x, y) in zip(network.junction_ids, network.junction_xy_m, strict=True)
             ],
-            "corridor": _corridor_facts(network, corridor),
+            "corridor": corridor.facts(network) if corridor else None,
         },
     )
 
@@ -211,25 +211,6 @@ def _timings(times: LoopTimes, wall_s: float) -> dict[str, float]:
         "act_s": times.act_s,
         "record_s": times.record_s,
         "ticks": times.ticks,
-    }
-
-
-def _corridor_facts(network: Network, corridor: Corridor | None) -> dict[str, Any] | None:
-    if corridor is None:
-        return None
-    return {
-        "name": corridor.name,
-        "links": [network.link_ids[link] for link in corridor.links],
-        "length_m": corridor.length_m,
-        "stop_lines": [
-            {
-                "junction": stop.junction,
-                "position_m": stop.position_m,
-                "link_id": network.link_ids[stop.link],
-                "head": stop.heads,
-            }
-            for stop in corridor.stop_lines
-        ],
     }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from topis.control.protocol import Controller
 from topis.control.registry import make_controller
 from topis.errors import ReplayMismatchError
 from topis.estimation.estimator import Estimator
@@ -15,8 +16,8 @@ from topis.model.command import Commands, Refusal
 from topis.model.observation import Observation
 from topis.model.state import SignalState
 from topis.report.journal import JournalReader
-from topis.run.loop import run_loop
-from topis.run.ports import LocalLamps
+from topis.run.loop import LoopTimes, run_loop
+from topis.run.ports import Clock, LocalLamps
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,11 @@ class _JournalActuator:
         return
 
 
-class _Comparer:
-    """Recorder that compares instead of keeping."""
+class Comparer:
+    """Recorder that compares instead of keeping.
+
+    Raises `ReplayMismatchError` at the first command or refusal that differs.
+    """
 
     def __init__(self, journal: JournalReader) -> None:
         self._journal = journal
@@ -67,6 +71,7 @@ class _Comparer:
         refusals: list[Refusal],
         signals: SignalState,
     ) -> None:
+        """See `topis.run.ports.Recorder`."""
         then = next(self._commands)
         differs = np.flatnonzero(then != commands.stage)
         if len(differs):
@@ -92,6 +97,32 @@ class _NoClock:
         return True
 
 
+def repeat_run(
+    journal: JournalReader, controller: Controller, comparer: Comparer, clock: Clock
+) -> LoopTimes:
+    """The loop of a journal's run once more, on what was seen then, till ``clock`` says stop.
+
+    Raises
+    ------
+    ReplayMismatchError
+        A decision differs, or the network is not that of the run.
+    """
+    network = journal.network
+    if journal.manifest.get("network_hash") != network.hash:
+        raise ReplayMismatchError(
+            f"{journal.folder}: network.npz is not the network of the manifest"
+        )
+    return run_loop(
+        network,
+        _JournalSource(journal),
+        Estimator(network, journal.sensors),
+        controller,
+        _JournalActuator(journal),
+        comparer,
+        clock,
+    )
+
+
 def verify_run(folder: Path) -> Verified:
     """Replay a run folder's observations and compare every command and refusal.
 
@@ -104,18 +135,9 @@ def verify_run(folder: Path) -> Verified:
     """
     journal = JournalReader(folder)
     manifest = journal.manifest
-    if manifest.get("network_hash") != journal.network.hash:
-        raise ReplayMismatchError(f"{folder}: network.npz is not the network of the manifest")
-    comparer = _Comparer(journal)
-    times = run_loop(
-        journal.network,
-        _JournalSource(journal),
-        Estimator(journal.network, journal.sensors),
-        make_controller(manifest["controller"], journal.network, manifest["settings"]),
-        _JournalActuator(journal),
-        comparer,
-        _NoClock(),
-    )
+    controller = make_controller(manifest["controller"], journal.network, manifest["settings"])
+    comparer = Comparer(journal)
+    times = repeat_run(journal, controller, comparer, _NoClock())
     if comparer.refusals < len(journal.refusals()):
         raise ReplayMismatchError(f"{folder}: the journal holds refusals the replay did not give")
     return Verified(times.ticks, comparer.commands, comparer.refusals)

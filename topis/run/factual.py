@@ -1,0 +1,96 @@
+"""What really happened, as a what-if is told it: readings and lamps, tick by tick.
+
+An archive's slice and the journal of a run tell the same. What a simulator knows of its vehicles
+is not asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topis.model.lamp import codes_from_letters
+from topis.model.network import Network
+from topis.model.observation import Observation, SensorTable
+from topis.report.journal import JournalReader
+from topis.run.archive_run import ArchiveRun
+
+
+class Factual(Protocol):
+    """Streets, sensors and what was seen and shown on them.
+
+    ``controller`` that chose the lamps by what it saw, with its ``settings``; None where they came
+    by the clock, or nobody knows why.
+    """
+
+    network: Network
+    sensors: SensorTable
+    controller: str | None
+    settings: Mapping[str, float]
+
+    def ticks(self) -> Iterator[tuple[Observation, NDArray[np.uint8]]]:
+        """Each tick's observation and the lamps, uint8[groups], while it was made; once."""
+
+
+class ArchiveFactual:
+    """An archive's slice; open it a quarter of an hour before the time that is asked about."""
+
+    def __init__(self, run: ArchiveRun) -> None:
+        self._run = run
+        self.network, self.sensors = run.network, run.sensors
+        self.controller: str | None = None
+        self.settings: Mapping[str, float] = {}
+
+    def ticks(self) -> Iterator[tuple[Observation, NDArray[np.uint8]]]:
+        """See `Factual`."""
+        while (observation := self._run.observations.next()) is not None:
+            yield observation, self._run.signals.at(observation.time_ms)
+
+
+class JournalFactual:
+    """The journal of a run: of the simulator, a replay, or the street.
+
+    Raises
+    ------
+    InputError
+        Not a run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._journal = JournalReader(folder)
+        self.network, self.sensors = self._journal.network, self._journal.sensors
+        manifest = self._journal.manifest
+        # A replay's controller was only asked; what was shown is not its doing.
+        chose = manifest.get("kind") != "replay" and manifest.get("controller") != "shipped"
+        self.controller: str | None = manifest.get("controller") if chose else None
+        self.settings: Mapping[str, float] = manifest.get("settings", {}) if chose else {}
+
+    def ticks(self) -> Iterator[tuple[Observation, NDArray[np.uint8]]]:
+        """See `Factual`."""
+        network = self.network
+        code = np.zeros(network.groups, np.uint8)
+        heads = [_first_heads(network, j) for j in range(network.junctions)]
+        time_ms, junction, state = self._journal.signals()
+        row = 0
+        observations = self._journal.observations()
+        for observation, local in zip(observations, self._journal.local_lamps(), strict=True):
+            # What the guard showed from the tick before on; a local program tells at the end.
+            while row < len(time_ms) and time_ms[row] < observation.time_ms:
+                j = int(junction[row])
+                groups, head = heads[j]
+                code[groups] = codes_from_letters(str(state[row]))[head]
+                row += 1
+            for j, codes in local:
+                first = network.junction_group_ptr[j]
+                code[first : first + len(codes)] = codes
+            yield observation, code.copy()
+
+
+def _first_heads(network: Network, junction: int) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+    """Groups of a junction and one head of each: all heads of a group agree."""
+    first, last = network.junction_head_ptr[junction : junction + 2]
+    return np.unique(network.head_group[first:last], return_index=True)
