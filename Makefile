@@ -21,7 +21,7 @@ $(VENV)/.packages: pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade pip "setuptools>=80"
 	$(BIN)/python -m pip install --quiet "cython>=3.2,<4"
 	$(BIN)/python -m pip install --quiet --no-deps sumo-rl==1.4.5
-	TOPIS_DEBUG=$(TOPIS_DEBUG) TOPIS_REBUILD=1 $(BIN)/python -m pip install --quiet --no-build-isolation -e ".[sumo,dev]"
+	TOPIS_DEBUG=$(TOPIS_DEBUG) TOPIS_REBUILD=1 $(BIN)/python -m pip install --quiet --no-build-isolation -e ".[sumo,dev,cluster]"
 	mkdir -p build && rm -f build/.kernels-* && touch $(STAMP) $@
 
 $(STAMP): $(VENV)/.packages setup.py $(KERNELS)

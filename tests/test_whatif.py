@@ -21,6 +21,7 @@ from topis.model.observation import Observation, SensorTable
 from topis.report.whatif_figure import draw_whatif
 from topis.report.whatif_result import BLOCK_S, INCONCLUSIVE, Drives, judge, write_whatif
 from topis.report.whatif_table import format_whatif
+from topis.run.factual import GreensAsStaged
 from topis.run.model_sensors import ModelSensors
 from topis.run.street_drive import draw_entries
 from topis.run.street_model import Behaviour, Entries, LocalPrograms, StreetModel
@@ -131,6 +132,13 @@ def test_loops_count_whom_the_model_lets_past() -> None:
     assert (advance - stop <= 10).all()
     assert (readings[:, :, 1] <= 1.0).all()
     assert (readings[:, :, 1] >= 0.0).all()
+
+
+def test_greens_give_way_as_the_stages_have_it() -> None:
+    network = build([dataclasses.replace(TWO_ROADS, intergreen_ms={}, stages=["Gg", "rG", "gr"])])
+    greens = GreensAsStaged(network)
+    shown = [greens.of(np.array(code, np.uint8)).tolist() for code in ([3, 3], [0, 3], [3, 1])]
+    assert shown == [[3, 2], [0, 3], [2, 1]]
 
 
 # ---- the demand ----

@@ -85,7 +85,9 @@ def gaps(manifest: dict[str, Any]) -> list[str]:
     """What was missing in the slice, for people."""
     texts = [
         f"nothing of {feed} in {len(hours)} of the hours"
-        for feed, hours in manifest["hours_without"].items()
+        + ("" if district == "all" else f" in district {district}")
+        for feed, by_district in manifest["hours_without"].items()
+        for district, hours in by_district.items()
     ]
     return texts + list(manifest["left_out"])
 

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from topis.model.lamp import codes_from_letters
+from topis.model.lamp import PERMISSIVE, PRIORITY, codes_from_letters, is_green
 from topis.model.network import Network
 from topis.model.observation import Observation, SensorTable
 from topis.report.journal import JournalReader
@@ -47,8 +47,43 @@ class ArchiveFactual:
 
     def ticks(self) -> Iterator[tuple[Observation, NDArray[np.uint8]]]:
         """See `Factual`."""
+        greens = GreensAsStaged(self.network)
         while (observation := self._run.observations.next()) is not None:
-            yield observation, self._run.signals.at(observation.time_ms)
+            yield observation, greens.of(self._run.signals.at(observation.time_ms))
+
+
+class GreensAsStaged:
+    """Who has to give way at green, which a controller's events do not tell: as the stages have it.
+
+    A junction whose greens are those of one of its stages shows that stage's; at others, groups
+    that have priority in no stage give way.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._weak = np.ones(network.groups, dtype=bool)
+        self._stages: list[dict[bytes, NDArray[np.uint8]]] = [{} for _ in range(network.junctions)]
+        for stage in range(network.stages):
+            junction = int(network.stage_junction[stage])
+            first = network.junction_group_ptr[junction]
+            codes = network.stage_codes(stage)
+            self._weak[first : first + len(codes)] &= codes != PRIORITY
+            self._stages[junction].setdefault(is_green(codes).tobytes(), codes)
+        self._told = np.full(network.groups, 255, dtype=np.uint8)
+        self._shown = np.zeros(network.groups, dtype=np.uint8)
+
+    def of(self, code: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Lamps with the greens as the stages have them, uint8[groups]."""
+        network = self._network
+        for junction in np.unique(network.group_junction[code != self._told]).tolist():
+            own = slice(*network.junction_group_ptr[junction : junction + 2])
+            green = is_green(code[own])
+            staged = self._stages[junction].get(green.tobytes())
+            if staged is None:
+                staged = np.where(self._weak[own], PERMISSIVE, code[own])
+            self._shown[own] = np.where(green, staged, code[own])
+        self._told = code.copy()
+        return self._shown.copy()
 
 
 class JournalFactual:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from topis.errors import InputError
 from topis.model.network import I4
+from topis.run.advising import reason_writer
 from topis.run.archive_run import Found
 from topis.run.shards import FACTS, Shard, group_folder, shard_folder
 from topis.run.streets import PART, OwnPart
@@ -117,7 +118,11 @@ def _join(
                 for part in _rows(file, from_ms, from_ms + SLAB_MS)
             ]
             if writer is None:
-                writer = pq.ParquetWriter(into, schema, compression="zstd")
+                writer = (
+                    reason_writer(into)
+                    if table == "reasons"
+                    else pq.ParquetWriter(into, schema, compression="zstd")
+                )
             if parts:
                 rows = pa.concat_tables(parts).combine_chunks()
                 if len(group) > 1:

@@ -50,7 +50,7 @@ class Prepared:
     job: Job
     shards: list[Shard]
     inputs: dict[str, str]
-    hours_without: dict[str, list[int]]
+    hours_without: dict[str, dict[str, list[int]]]
     districts: list[int]
 
 
@@ -102,10 +102,7 @@ def prepare(
     inputs = fingerprints(files, options, sorted(set().union(*map(set, read))))
     prepared = Prepared(
         work, job, shards_of(options.begin_ms, options.end_ms, len(members)), inputs,
-        {
-            feed: [h for h in options.hours if not slices.has(feed, h)]
-            for feed in (*options.feeds, *ALWAYS)
-        },
+        _missing(files, options, around),
         around,
     )  # fmt: skip
     key = {"inputs": inputs, "groups": [group.tolist() for group in members]}
@@ -155,6 +152,26 @@ def fingerprints(
                     found[name] = files.fingerprint(name)
                 except OSError as error:
                     found[name] = f"unreadable ({error})"
+    return found
+
+
+def _missing(
+    files: ArchiveFiles, options: SliceOptions, districts: list[int]
+) -> dict[str, dict[str, list[int]]]:
+    """Hours without rows, by feed and district; ``all`` where there are none in any.
+
+    What has no place is in district 0, which may well be empty.
+    """
+    found: dict[str, dict[str, list[int]]] = {}
+    for feed in (*sorted(options.feeds), *ALWAYS):
+        there = {hour: set(files.districts(feed, hour)) for hour in options.hours}
+        none = [hour for hour in options.hours if there[hour].isdisjoint(districts)]
+        if none:
+            found.setdefault(feed, {})["all"] = none
+        for district in districts:
+            hours = [h for h in options.hours if h not in none and district not in there[h]]
+            if hours and district:
+                found.setdefault(feed, {})[str(district)] = hours
     return found
 
 

@@ -200,7 +200,7 @@ def _gather(spec: ReplaySpec, prepared: Prepared) -> list[dict[str, Any]]:
         "sensors": streets.sensors.describe(),
         "group_junctions": spec.group_junctions,
         "shards": len(prepared.shards),
-        "hours_without": {feed: found for feed, found in prepared.hours_without.items() if found},
+        "hours_without": prepared.hours_without,
         "left_out": found.left_out(),
         "inputs": prepared.inputs,
         "version": version("topis"),
