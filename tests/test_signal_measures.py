@@ -242,7 +242,7 @@ def test_tables_of_a_run(run: Path, tmp_path: Path) -> None:
     assert lines[1].split()[0] == "X"
     tables = {path.stem: pd.read_parquet(path) for path in (tmp_path / "tables").iterdir()}
     assert tables.keys() == {
-        "junctions", "approaches", "phases", "lane_groups", "crossings", "periods", "cycles",
+        "junctions", "approaches", "phases", "lane_groups", "crossings", "periods", "cycles", "queues",
         "detectors",
     }  # fmt: skip
     journal = JournalReader(run)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,12 @@ from numpy.typing import NDArray
 from topis._core.street_queues import StreetQueues
 from topis.errors import InputError
 from topis.ingest.program_lamps import green_table
+from topis.ingest.street_arrays import (
+    QueueState,
+    passage_arrays,
+    storage_veh,
+    street_arrays,
+)
 from topis.model.lamp import PERMISSIVE, PRIORITY
 from topis.model.network import NOT_MOTOR, TURNAROUND, Network
 from topis.units import BASE_SAT_FLOW_VPS, JAM_SPACING_M, S_PER_H
@@ -96,74 +101,31 @@ class Traffic:
     def __init__(self, network: Network, seed: int, load: float = 1.0) -> None:
         self.network = network
         self.seed = seed
-        link_of_conn = network.lane_link[network.conn_from_lane]
         self._source_lanes, self._source_vph = source_flows(network, load)
         if not len(self._source_lanes):
             raise InputError("nothing leads into this network; name one with open ends")
         self._born = 0
         self._waiting = _Entries.none()
-        lanes, links, conns = network.lanes, network.links, len(network.conn_to_lane)
         storage = storage_veh(network)
-        # Whoever is under way stands or drives somewhere.
-        places = int(storage.sum())
-        first_conn = network.lane_conn_ptr[network.link_lane_ptr].astype(np.int32)
-        speed_mps = np.maximum(network.link_speed_mps[network.lane_link], 1.0)
         ptr, offset_s, code = green_table(network)
-        self.entered, self.arrived, self.gone = (np.zeros(lanes, np.int32) for _ in range(3))
-        #: Of whoever is under way, by place; `unused` places first as many as are free.
-        self._unused = np.arange(places, dtype=np.int32)
-        self._conn, self._ahead = np.zeros(places, np.int32), np.zeros(places, np.int32)
-        self._enter_s, self._arrive_s = np.zeros(places), np.zeros(places)
+        self._state = QueueState.empty(network, storage)
+        #: Vehicles that have come onto each lane, and left it, int32[lanes].
+        self.entered, self.gone = self._state.entered, self._state.gone
         self._queues = StreetQueues(
-            link_conn_ptr=first_conn,
-            lane_conn_ptr=network.lane_conn_ptr,
-            link_storage=storage,
-            lane_link=network.lane_link,
-            conn_from_lane=network.conn_from_lane,
-            conn_to_lane=network.conn_to_lane,
-            conn_group=network.conn_group,
+            **street_arrays(network, conn_chances(network), storage),
+            **vars(self._state),
             conn_move=network.conn_move,
-            conn_below=cumulated(conn_chances(network), link_of_conn, first_conn),
-            lane_free_s=(network.lane_length_m / speed_mps).astype(np.float64),
-            yield_ptr=network.conn_yield_ptr,
-            yield_idx=network.conn_yield_idx,
             code_ptr=ptr,
             offset_s=offset_s,
             code=code,
-            head=np.full(lanes, -1, np.int32),
-            tail=np.full(lanes, -1, np.int32),
-            coming=np.full(lanes, -1, np.int32),
-            entered=self.entered,
-            arrived=self.arrived,
-            gone=self.gone,
-            link_count=np.zeros(links, np.int32),
-            free_s=np.full(lanes, -1e9),
-            last_enter_s=np.full(lanes, -1e9),
-            last_arrive_s=np.full(lanes, -1e9),
-            last_leave_s=np.full(lanes, -1e9),
-            conn_last_s=np.full(conns, -1e9),
-            behind=np.zeros(places, np.int32),
-            conn=self._conn,
-            ahead=self._ahead,
-            sequence=np.zeros(places, np.int32),
-            unused=self._unused,
-            number=np.zeros(places, np.int64),
-            hops=np.zeros(places, np.int64),
-            enter_s=self._enter_s,
-            arrive_s=self._arrive_s,
-            headway_s=np.full(lanes, 1.0 / BASE_SAT_FLOW_VPS),
+            headway_s=np.full(network.lanes, 1.0 / BASE_SAT_FLOW_VPS),
             startup_s=STARTUP_S,
             crossing_s=CROSSING_S,
             gap_s=GAP_S,
             patience_s=PATIENCE_S,
             slowest=SLOWEST,
         )
-        room = round(_MOST_PER_LANE_S * _STEP_S * lanes) + 1000
-        self._out: dict[str, NDArray[Any]] = {
-            "lane": np.zeros(room, np.int32), "conn": np.zeros(room, np.int32),
-            "ahead": np.zeros(room, np.int32), "number": np.zeros(room, np.int64),
-            "enter_s": np.zeros(room), "arrive_s": np.zeros(room), "depart_s": np.zeros(room),
-        }  # fmt: skip
+        self._out = passage_arrays(round(_MOST_PER_LANE_S * _STEP_S * network.lanes) + 1000)
 
     def drive(self, begin_s: int, end_s: int) -> Iterator[tuple[int, Passages]]:
         """Go on from ``begin_s`` to ``end_s``, both whole minutes; (end, passages) a minute."""
@@ -174,30 +136,30 @@ class Traffic:
             come_in = ptr[:-1].copy()
             made = self._queues.run(
                 now_s, _STEP_S, ptr, come_in, entries.lane, entries.at_s, entries.number,
-                **{f"out_{name}": values for name, values in self._out.items()},
+                **self._out,
             )  # fmt: skip
             outside = np.arange(len(entries.lane)) >= np.repeat(come_in, np.diff(ptr))
             # Who finds no room for long goes elsewhere: queues outside would have no end.
             outside &= entries.at_s > now_s + _STEP_S - PATIENCE_S
             self._waiting = entries.take(outside)
-            out = {name: values[:made].copy() for name, values in self._out.items()}
+            out = {k.removeprefix("out_"): v[:made].copy() for k, v in self._out.items()}
             order = np.lexsort((out["number"], out["depart_s"]))
             yield now_s + _STEP_S, self._passages(**out).take(order)
 
     def standing(self, now_s: float) -> Passages:
         """Who is still in a queue, as if it left now."""
-        under_way = np.ones(len(self._unused), dtype=bool)
-        under_way[self._unused[: self._queues.free_places]] = False
+        state = self._state
+        under_way = state.under_way(self._queues.free_places)
         # Nobody stands before the way out of the network.
-        stands = under_way & (self._conn >= 0) & (self._arrive_s < now_s - STOOD_S)
-        lane = self.network.conn_from_lane[self._conn[stands]]
+        stands = under_way & (state.conn >= 0) & (state.arrive_s < now_s - STOOD_S)
+        lane = self.network.conn_from_lane[state.conn[stands]]
         return self._passages(
             lane,
-            self._conn[stands],
-            self._ahead[stands],
+            state.conn[stands],
+            state.ahead[stands],
             np.full(len(lane), -1, np.int64),
-            self._enter_s[stands],
-            self._arrive_s[stands],
+            state.enter_s[stands],
+            state.arrive_s[stands],
             np.full(len(lane), now_s),
         )
 
@@ -316,18 +278,3 @@ def _green_share(network: Network) -> NDArray[np.float64]:
     of_group = (total[ptr[1:]] - total[ptr[:-1]]) / np.maximum(np.diff(ptr), 1)
     share = np.append(of_group, 1.0)[network.conn_group]
     return np.asarray(np.maximum(share, 0.02))
-
-
-def storage_veh(network: Network) -> NDArray[np.int32]:
-    """Vehicles that find room on each link, int32[links]."""
-    room = np.where(network.lane_use != NOT_MOTOR, network.lane_length_m / JAM_SPACING_M, 0.0)
-    storage = np.bincount(network.lane_link, np.maximum(room, 1.0), minlength=network.links)
-    return np.maximum(storage, 1).astype(np.int32)
-
-
-def cumulated(
-    chance: NDArray[np.float64], link: NDArray[np.int32], first: NDArray[np.int32]
-) -> NDArray[np.float64]:
-    """Chances summed up to and with each connection of its link (``first`` of each), in order."""
-    total = np.concatenate(([0.0], np.cumsum(chance)))
-    return np.asarray(total[1:] - total[first[link]])

@@ -10,14 +10,19 @@ and guard can be put behind it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from topis._core.street_queues import StreetQueues
 from topis.ingest.program_lamps import green_table
-from topis.ingest.synth_traffic import CROSSING_S, QUEUE_MPS, SLOWEST, cumulated, storage_veh
+from topis.ingest.street_arrays import (
+    QueueState,
+    passage_arrays,
+    storage_veh,
+    street_arrays,
+)
+from topis.ingest.synth_traffic import CROSSING_S, QUEUE_MPS, SLOWEST
 from topis.model.lamp import YELLOW, is_green
 from topis.model.network import NOT_MOTOR, Network
 from topis.model.observation import Observation, SensorTable
@@ -94,65 +99,28 @@ class StreetModel:
         self.now_s = begin_s
         self.behaviour = behaviour
         self.entries = entries
-        lanes, links, conns = network.lanes, network.links, len(network.conn_to_lane)
         # Where a road is cut into short pieces, those who stand do not fill one at once.
-        lane_count = np.bincount(network.lane_link, network.lane_use != NOT_MOTOR, links)
+        lane_count = np.bincount(network.lane_link, network.lane_use != NOT_MOTOR, network.links)
         storage = np.maximum(storage_veh(network), LEAST_STORAGE_VEH * lane_count).astype(np.int32)
-        places = int(storage.sum())
-        first_conn = network.lane_conn_ptr[network.link_lane_ptr].astype(np.int32)
         speed_mps = np.maximum(network.link_speed_mps[network.lane_link], 1.0)
         self._vmax_mps = speed_mps.astype(np.float64)
         self._length_m = network.lane_length_m.astype(np.float64)
         self._code = np.zeros(2 * network.groups, np.uint8)
         self._lamp = np.zeros(network.groups, np.uint8)
         self._yellow_s = np.zeros(network.groups, np.int64)
-        self._entered, self._arrived, self.gone = (np.zeros(lanes, np.int32) for _ in range(3))
-        self._unused = np.arange(places, dtype=np.int32)
-        self._conn, self._sequence = np.zeros(places, np.int32), np.zeros(places, np.int32)
-        self._number = np.zeros(places, np.int64)
-        self._enter_s, self._arrive_s = np.zeros(places), np.zeros(places)
-        self._free_s = np.full(lanes, -1e9)
-        self._at_m = np.zeros(places)
-        self._whose = np.full(places, -1, np.int64)
-        self._hops = np.zeros(places, np.int64)
+        self._state = QueueState.empty(network, storage)
+        self._at_m = np.zeros(len(self._state.unused))
+        self._whose = np.full(len(self._state.unused), -1, np.int64)
+        #: Vehicles that have left each lane, int32[lanes].
+        self.gone = self._state.gone
         self._queues = StreetQueues(
-            link_conn_ptr=first_conn,
-            lane_conn_ptr=network.lane_conn_ptr,
-            link_storage=storage,
-            lane_link=network.lane_link,
-            conn_from_lane=network.conn_from_lane,
-            conn_to_lane=network.conn_to_lane,
-            conn_group=network.conn_group,
+            **street_arrays(network, chance, storage),
+            **vars(self._state),
             # Each way is one of its own: shares of lanes are as `chance` has them.
-            conn_move=np.arange(conns, dtype=np.int32),
-            conn_below=cumulated(chance, network.lane_link[network.conn_from_lane], first_conn),
-            lane_free_s=(network.lane_length_m / speed_mps).astype(np.float64),
-            yield_ptr=network.conn_yield_ptr,
-            yield_idx=network.conn_yield_idx,
+            conn_move=np.arange(len(network.conn_to_lane), dtype=np.int32),
             code_ptr=2 * np.arange(network.groups + 1, dtype=np.int32),
             offset_s=np.zeros(network.groups, np.int32),
             code=self._code,
-            head=np.full(lanes, -1, np.int32),
-            tail=np.full(lanes, -1, np.int32),
-            coming=np.full(lanes, -1, np.int32),
-            entered=self._entered,
-            arrived=self._arrived,
-            gone=self.gone,
-            link_count=np.zeros(links, np.int32),
-            free_s=self._free_s,
-            last_enter_s=np.full(lanes, -1e9),
-            last_arrive_s=np.full(lanes, -1e9),
-            last_leave_s=np.full(lanes, -1e9),
-            conn_last_s=np.full(conns, -1e9),
-            behind=np.zeros(places, np.int32),
-            conn=self._conn,
-            ahead=np.zeros(places, np.int32),
-            sequence=self._sequence,
-            unused=self._unused,
-            number=self._number,
-            hops=self._hops,
-            enter_s=self._enter_s,
-            arrive_s=self._arrive_s,
             headway_s=behaviour.headway_s,
             startup_s=behaviour.startup_s,
             crossing_s=CROSSING_S,
@@ -161,23 +129,19 @@ class StreetModel:
             slowest=SLOWEST,
         )
         sources = np.unique(entries.link)
-        self._entry_ptr = np.searchsorted(entries.link, np.append(sources, links)).astype(np.int32)
+        self._entry_ptr = np.searchsorted(entries.link, np.append(sources, network.links)).astype(
+            np.int32
+        )
         self._entry_next = self._entry_ptr[:-1].copy()
         self._entry_lane = network.link_lane_ptr[entries.link].astype(np.int32)
-        room = _MOST_PER_S * lanes + 10
-        self._out: dict[str, NDArray[Any]] = {
-            "out_lane": np.zeros(room, np.int32), "out_conn": np.zeros(room, np.int32),
-            "out_ahead": np.zeros(room, np.int32), "out_number": np.zeros(room, np.int64),
-            "out_enter_s": np.zeros(room), "out_arrive_s": np.zeros(room),
-            "out_depart_s": np.zeros(room),
-        }  # fmt: skip
+        self._out = passage_arrays(_MOST_PER_S * network.lanes + 10)
         self._passed: list[tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]] = []
         self.left_veh = 0
 
     @property
     def under_way_veh(self) -> int:
         """Vehicles on the streets now."""
-        return len(self._unused) - self._queues.free_places
+        return len(self._state.unused) - self._queues.free_places
 
     @property
     def outside_veh(self) -> int:
@@ -215,20 +179,20 @@ class StreetModel:
 
     def positions(self) -> Positions:
         """Where everyone is who goes on from his lane; to be asked once a second."""
-        under_way = np.ones(len(self._unused), dtype=bool)
-        under_way[self._unused[: self._queues.free_places]] = False
-        under_way &= self._conn >= 0
+        state = self._state
+        under_way = state.under_way(self._queues.free_places)
+        under_way &= state.conn >= 0
         who = np.flatnonzero(under_way)
-        lane = self.network.conn_from_lane[self._conn[who]]
+        lane = self.network.conn_from_lane[state.conn[who]]
         # One who has come onto the lane in this second starts at its begin.
-        came = self._whose[who] != self._number[who] * 4096 + self._hops[who]
-        self._whose[who] = self._number[who] * 4096 + self._hops[who]
+        came = self._whose[who] != state.number[who] * 4096 + state.hops[who]
+        self._whose[who] = state.number[who] * 4096 + state.hops[who]
         before_m = np.where(came, 0.0, self._at_m[who])
         now_s, length_m = self.now_s, self._length_m[lane]
-        took_s = np.maximum(self._arrive_s[who] - self._enter_s[who], 0.1)
-        free_m = length_m * np.clip((now_s - self._enter_s[who]) / took_s, 0.0, 1.0)
-        rank = self._sequence[who] - self.gone[lane]
-        goes_s = self._free_s[lane]
+        took_s = np.maximum(state.arrive_s[who] - state.enter_s[who], 0.1)
+        free_m = length_m * np.clip((now_s - state.enter_s[who]) / took_s, 0.0, 1.0)
+        rank = state.sequence[who] - state.gone[lane]
+        goes_s = state.free_s[lane]
         moves = goes_s + UNDER_WAY_S >= now_s
         leaves_s = np.maximum(goes_s, now_s) + self.behaviour.headway_s[lane] * rank
         queue_m = np.where(
@@ -240,16 +204,16 @@ class StreetModel:
         at_m = np.minimum(free_m, np.maximum(before_m, np.minimum(queue_m, length_m - LINE_M)))
         at_m = np.minimum(at_m, before_m + np.where(came, np.inf, self._vmax_mps[lane]))
         self._at_m[who] = at_m
-        return Positions(lane, before_m, at_m, self._number[who])
+        return Positions(lane, before_m, at_m, state.number[who])
 
     def waits(self) -> Waits:
         """Everyone's waits up to now, those not over yet and those outside included."""
         network = self.network
         passed = self._passed or [(np.zeros(0, np.int32), np.zeros(0), np.zeros(0))]
         lane, from_s, until_s = (np.concatenate([p[k] for p in passed]) for k in range(3))
-        under_way = np.ones(len(self._unused), dtype=bool)
-        under_way[self._unused[: self._queues.free_places]] = False
-        stands = np.flatnonzero(under_way & (self._conn >= 0) & (self._arrive_s < self.now_s))
+        state = self._state
+        under_way = state.under_way(self._queues.free_places)
+        stands = np.flatnonzero(under_way & (state.conn >= 0) & (state.arrive_s < self.now_s))
         counts = self._entry_ptr[1:] - self._entry_next
         outside = np.repeat(self._entry_next, counts) + (
             np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -258,10 +222,10 @@ class StreetModel:
         junction = network.link_junction[network.lane_link]
         return Waits(
             np.concatenate([
-                junction[lane], junction[network.conn_from_lane[self._conn[stands]]],
+                junction[lane], junction[network.conn_from_lane[state.conn[stands]]],
                 np.full(len(outside), -1, np.int32),
             ]),
-            np.concatenate([from_s, self._arrive_s[stands], self.entries.at_s[outside]]),
+            np.concatenate([from_s, state.arrive_s[stands], self.entries.at_s[outside]]),
             np.concatenate([until_s, np.full(len(stands) + len(outside), float(self.now_s))]),
         )  # fmt: skip
 
