@@ -6,8 +6,12 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.networks import build, crossroads
+from tests.reference import platoon as slow_platoon
+from topis._core.platoon import queue_by_offset
 from topis._core.split import split_greens
 from topis.control.coordination import BIN_S, best_offsets, platoon_delay
 from topis.control.plans import PlanFollower
@@ -129,3 +133,15 @@ def test_impossible_settings_are_refused(value: float) -> None:
         check_controller("max-pressure", {"interval_s": value})
     with pytest.raises(InputError, match="known are"):
         check_controller("max-pressure", {"unknown": 1.0})
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_queues_by_offset_are_those_of_the_twin(data: st.DataObject) -> None:
+    bins = data.draw(st.integers(1, 12))
+    amounts = st.lists(st.floats(0.0, 3.0), min_size=bins, max_size=bins)
+    arrivals, capacity = (np.array(data.draw(amounts)) for _ in range(2))
+    queue, delay = np.empty(bins), np.empty(bins)
+    backwards = np.tile(np.roll(capacity[::-1], 1), 2)
+    queue_by_offset(arrivals, backwards, queue, delay)
+    assert delay.tolist() == slow_platoon.queue_by_offset(arrivals, capacity).tolist()

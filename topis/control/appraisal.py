@@ -76,6 +76,8 @@ class PolicyAppraisal:
         ]
         self._lanes = np.flatnonzero((owner >= 0) & (network.lane_use != NOT_MOTOR))
         self._owner = owner[self._lanes]
+        self._green_of: dict[int, NDArray[np.float64]] = {}
+        self._served: dict[int, NDArray[np.float64]] = {}
 
     def compare(self, flow_vps: NDArray[np.float32]) -> Appraisal:
         """Appraise both policies; ``flow_vps`` float32[lanes]: arrivals on each lane."""
@@ -152,16 +154,13 @@ class PolicyAppraisal:
                 continue
             conns = self._timing.conns_of(move)
             vps = float((flow_vps[network.conn_from_lane[conns]] * network.conn_share[conns]).sum())
-            leaving = self._timing.conn_green(up, self._windows[up], conns)
+            leaving = self._leaving(move, up, conns)
             if vps <= 0.0 or not leaving.any():
                 continue
             bins = len(leaving)
-            lanes = np.arange(network.link_lane_ptr[link], network.link_lane_ptr[link + 1])
-            ahead = np.arange(*network.lane_conn_ptr[[lanes[0], lanes[-1] + 1]])
-            served = self._timing.conn_green(down, self._windows[down], ahead) * len(lanes)
             delay = platoon_delay(
                 vps * bins * BIN_S * leaving / leaving.sum(),
-                served * BASE_SAT_FLOW_VPS * BIN_S,
+                self._served_veh(link, down),
                 feeds.travel_s[k] / BIN_S,
             )
             shift = round(float(self._offset_s[down] - self._offset_s[up]) / BIN_S) % bins
@@ -177,6 +176,22 @@ class PolicyAppraisal:
         ]
         mean = np.where(sums[1] > 0, sums[0] / np.maximum(sums[1], 1e-9), 1.0)
         return factor, mean
+
+    def _leaving(self, move: int, junction: int, conns: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Share of a movement that is green in each bin of the plan; worked out once."""
+        if move not in self._green_of:
+            self._green_of[move] = self._timing.conn_green(junction, self._windows[junction], conns)
+        return self._green_of[move]
+
+    def _served_veh(self, link: int, junction: int) -> NDArray[np.float64]:
+        """Vehicles that can leave a link in each bin of the plan; worked out once."""
+        if link not in self._served:
+            network = self._network
+            lanes = np.arange(network.link_lane_ptr[link], network.link_lane_ptr[link + 1])
+            ahead = np.arange(*network.lane_conn_ptr[[lanes[0], lanes[-1] + 1]])
+            green = self._timing.conn_green(junction, self._windows[junction], ahead)
+            self._served[link] = green * len(lanes) * BASE_SAT_FLOW_VPS * BIN_S
+        return self._served[link]
 
 
 def _hcm_delay(

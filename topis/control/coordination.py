@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from topis._core.platoon import queue_by_offset
 from topis.model.corridor import link_ahead
 from topis.model.network import Network
 
@@ -93,14 +94,9 @@ def platoon_delay(
     arrivals = (1 - part) * np.roll(departures, whole) + part * np.roll(departures, whole + 1)
     # Platoons spread on the way; a short moving mean keeps their number.
     arrivals = (np.roll(arrivals, 1) + 2 * arrivals + np.roll(arrivals, -1)) / 4
-    shifted = np.stack([np.roll(capacity, d) for d in range(bins)])
-    queue = np.zeros(bins)
-    delay = np.zeros(bins)
-    for turn in range(2):
-        for b in range(bins):
-            queue = np.maximum(queue + arrivals[b] - shifted[:, b], 0.0)
-            if turn:
-                delay += queue
+    backwards = np.tile(np.roll(capacity[::-1], 1), 2)
+    queue, delay = np.empty(bins), np.empty(bins)
+    queue_by_offset(arrivals, backwards, queue, delay)
     return delay * BIN_S
 
 

@@ -73,9 +73,20 @@ def load_network(path: Path, additional_files: Iterable[Path] = ()) -> Imported:
     InputError, NetworkError
         See `topis.ingest.sumo_xml.read_network` and `topis.ingest.compile.compile_network`.
     """
+    refuse_osm(path)
+    return compile_network(read_network(path, additional_files))
+
+
+def refuse_osm(path: Path) -> None:
+    """OpenStreetMap has to be converted first.
+
+    Raises
+    ------
+    InputError
+        The name says OpenStreetMap.
+    """
     if is_osm(path):
         raise InputError.at(path, "is an OSM file", f"first run: topis network import {path.name}")
-    return compile_network(read_network(path, additional_files))
 
 
 def is_osm(path: Path) -> bool:

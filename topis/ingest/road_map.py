@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from topis.errors import InputError
 from topis.ingest.compile import compile_network
-from topis.ingest.sumo_xml import RawEdge, read_network
+from topis.ingest.sumo_xml import RawEdge, RawNetwork, read_network
 from topis.model.network import F8, I4, NOT_MOTOR, Network
 
 _BLOCK = 8192
@@ -164,6 +164,19 @@ class LinkEnds:
         return LinkEnds(self.end_m[links], self.direction[links])
 
 
+def network_and_map(path: Path) -> tuple[Network, RoadMap]:
+    """A SUMO network compiled, and its map, from one reading.
+
+    Raises
+    ------
+    InputError, NetworkError
+        The file cannot be read, or contradicts itself.
+    """
+    raw = read_network(path)
+    network = compile_network(raw).network
+    return network, _road_map(path, raw, network)
+
+
 def road_map_of_sumo_net(path: Path, network: Network | None = None) -> RoadMap:
     """Read the map of a SUMO network; ``network``: compiled from it, where it is at hand.
 
@@ -177,6 +190,10 @@ def road_map_of_sumo_net(path: Path, network: Network | None = None) -> RoadMap:
         network = compile_network(raw).network
     if network.link_ids != tuple(raw.edges):
         raise InputError.at(path, "has other links than the network", "name the file it is from")
+    return _road_map(path, raw, network)
+
+
+def _road_map(path: Path, raw: RawNetwork, network: Network) -> RoadMap:
     usable = np.split(network.lane_use != NOT_MOTOR, network.link_lane_ptr[1:-1])
     shapes = [
         _middle_line(edge, lanes) for edge, lanes in zip(raw.edges.values(), usable, strict=True)

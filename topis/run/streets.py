@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topis.errors import InputError
-from topis.ingest.network_file import load_network
-from topis.ingest.road_map import LinkEnds, RoadMap, road_map_of_sumo_net
+from topis.ingest.network_file import refuse_osm
+from topis.ingest.road_map import LinkEnds, RoadMap, network_and_map
 from topis.ingest.sensor_file import read_sensors
 from topis.model.network import I4, Network
 from topis.model.observation import SensorTable
@@ -45,11 +45,11 @@ class Streets:
     @classmethod
     def read_with_map(cls, network_file: Path, sensor_file: Path) -> tuple[Streets, RoadMap]:
         """As `read`, with the map."""
-        network = load_network(network_file).network
+        refuse_osm(network_file)
+        network, road_map = network_and_map(network_file)
         if not len(network.approach_lanes):
             raise InputError.at(network_file, "has no signals", "name a network with signals")
         sensors = read_sensors(sensor_file, network)
-        road_map = road_map_of_sumo_net(network_file, network)
         return cls(network, LinkEnds.of(road_map), sensors), road_map
 
     def save(self, folder: Path) -> None:
