@@ -242,8 +242,8 @@ def test_tables_of_a_run(run: Path, tmp_path: Path) -> None:
     assert lines[1].split()[0] == "X"
     tables = {path.stem: pd.read_parquet(path) for path in (tmp_path / "tables").iterdir()}
     assert tables.keys() == {
-        "junctions", "approaches", "phases", "lane_groups", "crossings", "periods", "cycles", "queues",
-        "detectors",
+        "junctions", "approaches", "phases", "lane_groups", "crossings", "periods", "cycles",
+        "queues", "detectors",
     }  # fmt: skip
     journal = JournalReader(run)
     read = np.array([o.reading[:, 0] for o in journal.observations()])[1:].sum(axis=0)

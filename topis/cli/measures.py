@@ -12,6 +12,7 @@ import pandas as pd
 
 from topis.cli import EXIT_CODES
 from topis.errors import InputError, OutputError
+from topis.report.before_after import DEMAND, DEMAND_SHARE, compare_before_after
 from topis.report.journal import JournalReader
 from topis.report.signal_measures import SignalMeasures, measure_signals
 
@@ -51,6 +52,19 @@ _PHASES: _Columns = (
     ("queue", "queue_max_veh", ".0f"),
     ("95 %", "queue_p95_veh", ".0f"),
 )
+_CHANGES: _Columns = (
+    ("junction", "junction", ""),
+    ("pairs", "pairs", ""),
+    ("veh before", "volume_before_veh", ""),
+    ("after", "volume_after_veh", ""),
+    ("demand", "demand_change", "+.0%"),
+    ("delay before s", "delay_before_s", ".1f"),
+    ("after", "delay_after_s", ".1f"),
+    ("change", "change_s", "+.1f"),
+    ("from", "low_s", "+.1f"),
+    ("to", "high_s", "+.1f"),
+    ("verdict", "verdict", ""),
+)
 
 
 @click.command(epilog=EXIT_CODES)
@@ -62,6 +76,11 @@ _PHASES: _Columns = (
     "--plot",
     type=click.Path(path_type=Path),
     help="With --junction: coordination diagram and split monitor, .png, .svg or .pdf.",
+)
+@click.option(
+    "--before",
+    type=click.Path(path_type=Path),
+    help="Another run folder of the same signals: print what changed since then.",
 )
 @click.option(
     "--period",
@@ -78,6 +97,7 @@ def measures(
     into: Path | None,
     junction: str | None,
     plot: Path | None,
+    before: Path | None,
     period_min: int,
     top: int,
 ) -> None:
@@ -91,6 +111,7 @@ def measures(
     Examples:
       topis measures runs/gangnam/adaptive-seed1
       topis measures runs/gangnam/adaptive-seed1 --junction J3 --plot J3.png
+      topis measures runs/gangnam/adaptive-seed1 --before runs/gangnam/shipped-seed1 --period 5
     """  # noqa: D301
     if plot is not None and junction is None:
         raise click.UsageError("--plot needs --junction")
@@ -99,6 +120,12 @@ def measures(
     journal = JournalReader(run)
     number = None if junction is None else _junction(journal, junction)
     found = measure_signals(journal, period_s=60 * period_min, junction=number)
+    if before is not None:
+        then = measure_signals(
+            JournalReader(before), period_s=60 * period_min, junction=number, queues=False
+        )
+        _print_changes(compare_before_after(then, found), top, as_json=as_json)
+        return
     if into is not None:
         into.mkdir(parents=True, exist_ok=True)
         for name, table in vars(found).items():
@@ -143,6 +170,22 @@ def _print_junction(found: SignalMeasures, junction: str) -> None:
         click.echo(
             f"crossing {row['phase']}: {row['walks']} walks, wait {row['wait_mean_s']:.0f} s in "
             f"the mean, {row['wait_max_s']:.0f} s at most"
+        )
+
+
+def _print_changes(table: pd.DataFrame, top: int, *, as_json: bool) -> None:
+    if as_json:
+        rows = [{str(k): _plain(v) for k, v in row.items()} for row in table.to_dict("records")]
+        click.echo(json.dumps(rows, indent=1, allow_nan=False))
+        return
+    shown = table if top <= 0 else table.head(top + 1)
+    click.echo(_text(shown, _CHANGES))
+    if len(shown) < len(table):
+        click.echo(f"and {len(table) - len(shown)} more; --top 0 prints all")
+    if (table["verdict"] == DEMAND).any():
+        click.echo(
+            f"demand: over {100 * DEMAND_SHARE:.0f} % more or fewer vehicles came, whose doing the "
+            "change may be"
         )
 
 
