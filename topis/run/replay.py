@@ -207,6 +207,10 @@ def _gather(spec: ReplaySpec, prepared: Prepared) -> list[dict[str, Any]]:
         "versions": {name: version(name) for name in ("numpy", "pyarrow")}
         | {"python": platform.python_version()},
     }
+    if spec.mode == "whatif":
+        manifest["whatif"] = {
+            "controller": spec.controller, "settings": spec.settings, "seeds": spec.seeds,
+        }  # fmt: skip
     (whole / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True))
     return facts
 

@@ -65,7 +65,8 @@ class Job:
     rhythm: Rhythm
 
     def save(self, path: Path) -> None:
-        """As one file."""
+        """As one file, for the owner alone: an address may hold keys."""
+        path.touch(mode=0o600)
         path.write_text(json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True))
 
     @classmethod
