@@ -194,7 +194,7 @@ def test_count_and_occupancy_are_kept(told_by: list[tuple[int, float]], cut: int
         ahead = high + 1
         pulses, carried = _place(
             edges[low:high], edges[low + 1 : high + 1], count[low:ahead], occupancy[low:ahead],
-            carried,
+            carried, np.ones(1, bool),
         )  # fmt: skip
         on += list(zip(pulses.begin_ms.tolist(), pulses.end_ms.tolist(), strict=True))
         starts += int(pulses.starts.sum())
@@ -210,6 +210,33 @@ def test_count_and_occupancy_are_kept(told_by: list[tuple[int, float]], cut: int
     assert starts == stops
     uncounted = sum(n == 0 and o > 0 for n, o in told_by)
     assert count.sum() <= starts <= count.sum() + uncounted
+
+
+@settings(max_examples=300, deadline=None)
+@given(ticks, st.integers(0, 12))
+def test_at_the_line_of_a_camera_only_who_was_counted_came(
+    told_by: list[tuple[int, float]], cut: int
+) -> None:
+    """Frames that are missed make nobody come, wherever the blocks of ticks are cut."""
+    count = np.array([[n] for n, _ in told_by], np.float32)
+    occupancy = np.array([[o] for _, o in told_by], np.float32)
+    edges = 1000 * np.arange(len(told_by) + 1, dtype=np.int64)
+    carried, starts, stops = np.zeros(1, bool), 0, 0
+    spans: list[tuple[int, int]] = []
+    cut = min(cut, len(told_by))
+    for low, high in ((0, cut), (cut, len(told_by))):
+        if low == high:
+            continue
+        pulses, carried = _place(
+            edges[low:high], edges[low + 1 : high + 1], count[low : high + 1],
+            occupancy[low : high + 1], carried, np.zeros(1, bool),
+        )  # fmt: skip
+        starts += int(pulses.starts.sum())
+        stops += int(pulses.stops.sum())
+        spans += list(zip(pulses.begin_ms.tolist(), pulses.end_ms.tolist(), strict=True))
+    assert starts == stops == count.sum()
+    assert all(a < b for a, b in spans)
+    assert all(a[1] <= b[0] for a, b in itertools.pairwise(spans))
 
 
 def test_blocks_of_any_size_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

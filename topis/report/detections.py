@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from topis.model.network import Network
-from topis.model.observation import CAMERA, LOOP_ADVANCE, SensorTable
+from topis.model.observation import CAMERA, CAMERA_LINE, LOOP_ADVANCE, SensorTable
 from topis.report.journal import JournalReader
 from topis.units import MS_PER_S
 
@@ -132,6 +132,7 @@ def read_pulses(journal: JournalReader, channels: Channels) -> Iterator[Pulses]:
     count = occupancy = np.zeros((0, len(channels)), dtype=np.float32)
     times = ticks[:0]
     carried = np.zeros(len(channels), dtype=bool)
+    exact = journal.sensors.kind[channels.sensor] != CAMERA_LINE
     for tick_ms, values in _readings(journal, channels.sensor, ticks):
         new = tick_ms > before_ms[0]
         times = np.concatenate([times, tick_ms[new]])
@@ -143,7 +144,7 @@ def read_pulses(journal: JournalReader, channels: Channels) -> Iterator[Pulses]:
             continue
         starts_ms = np.concatenate([before_ms, times[: ready - 1]])
         pulses, carried = _place(
-            starts_ms, times[:ready], count[: ready + 1], occupancy[: ready + 1], carried
+            starts_ms, times[:ready], count[: ready + 1], occupancy[: ready + 1], carried, exact
         )
         yield pulses
         before_ms = times[ready - 1 : ready]
@@ -151,26 +152,39 @@ def read_pulses(journal: JournalReader, channels: Channels) -> Iterator[Pulses]:
 
 
 def _place(
-    begin_ms: I8, end_ms: I8, count: F4, occupancy: F4, carried: NDArray[np.bool_]
+    begin_ms: I8,
+    end_ms: I8,
+    count: F4,
+    occupancy: F4,
+    carried: NDArray[np.bool_],
+    exact: NDArray[np.bool_],
 ) -> tuple[Pulses, NDArray[np.bool_]]:
-    """Pulses of ticks. Readings may hold one tick more than is placed, to look ahead."""
+    """Pulses of ticks. Readings may hold one tick more than is placed, to look ahead.
+
+    ``exact`` bool[channels]: who covers the detector was counted, and it is free in between. A
+    camera misses frames: who stands at its line seems to leave it, and is still the one counted.
+    """
     ticks, length_ms = len(begin_ms), end_ms - begin_ms
     ahead = np.append(length_ms, length_ms[-1:] if len(count) > ticks else length_ms[:0])[:, None]
     number = np.nan_to_num(count).astype(np.int64)
     on_ms = np.rint(np.nan_to_num(occupancy) * ahead).astype(np.int64)
     on_ms = np.where((number > 0) & (on_ms == 0), np.minimum(PULSE_MS * number, ahead // 2), on_ms)
     covered = (number > 0) | (np.nan_to_num(occupancy) > 0)
+    covered &= exact | _counted_before(number, covered, carried)
     goes_on = np.zeros((ticks + 1, len(carried)), dtype=bool)
     goes_on[0] = carried
     pairs = len(count) - 1
     goes_on[1 : pairs + 1] = (
         covered[:-1] & covered[1:] & ((number[1:] == 0) | (on_ms[:-1] >= ahead[:-1]))
     )
+    stays = ~exact & goes_on[:-1] & goes_on[1:] & (number[:ticks] == 0)
+    on_ms[:ticks] = np.where(stays, length_ms[:, None], on_ms[:ticks])
     tick, channel = np.nonzero(covered[:ticks])
     from_before, into_next = goes_on[:-1][tick, channel], goes_on[1:][tick, channel]
     on, room = on_ms[tick, channel], length_ms[tick]
     # Covered without having been counted, or left and covered anew without that.
     uncounted = (number[tick, channel] == 0) & (~from_before | (into_next & (on < room)))
+    uncounted &= exact[channel]
     arrivals = number[tick, channel] + uncounted
     parts = arrivals + from_before
     gaps = parts - 1 + ~from_before + ~into_next
@@ -195,6 +209,16 @@ def _place(
         occupancy=occupancy[:ticks],
     )
     return pulses, goes_on[-1]
+
+
+def _counted_before(
+    number: NDArray[np.int64], covered: NDArray[np.bool_], carried: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Whether somebody was counted since a detector was last free, [ticks, channels]."""
+    tick = np.arange(1, len(number) + 1)[:, None]
+    last_count = np.maximum.accumulate(np.where(number > 0, tick, np.where(carried, 0, -1)), axis=0)
+    last_free = np.maximum.accumulate(np.where(covered, -1, tick), axis=0)
+    return np.asarray(last_count > last_free)
 
 
 def _readings(
