@@ -108,6 +108,8 @@ def replay_command(
         --workers 8 --out day
       topis replay runs/gangnam/shipped-seed1 --mode whatif --controller adaptive --out gain
     """  # noqa: D301
+    if "://" not in archive and not Path(archive).is_dir():
+        raise InputError.at(archive, "no such folder", "name an archive, or a run folder")
     if (Path(archive) / "manifest.json").is_file():
         _whatif_of_run(archive, mode, controller, setting_pairs(settings), seeds, out)
         return

@@ -12,6 +12,8 @@ from topis.report.journal import JournalReader
 #: Queues are counted up to this length (vehicles a lane).
 LONGEST_VEH = 250
 MINUTE_MS = 60_000
+#: Confidence in lanes of which only probes tell.
+PROBES_ONLY = 0.5
 
 
 def queue_tables(journal: JournalReader) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -19,7 +21,8 @@ def queue_tables(journal: JournalReader) -> tuple[pd.DataFrame, pd.DataFrame]:
 
     A row an approach lane that is seen: its ``queue_max_veh`` and ``queue_p95_veh`` over time; the
     95th percentile is of whole vehicles, over all ticks; ``lane`` is the network's. A row a
-    minute: when it began (``time_ms``), and the mean of all estimated queues (``queue_veh``).
+    minute: when it began (``time_ms``), and the mean of the queues on all lanes that detectors see,
+    together (``queue_veh``).
     """
     network = journal.network
     lanes = network.approach_lanes
@@ -44,8 +47,10 @@ def queue_tables(journal: JournalReader) -> tuple[pd.DataFrame, pd.DataFrame]:
         queue = state.queue_veh[lanes]
         whole = np.clip(np.rint(np.nan_to_num(queue)), 0, LONGEST_VEH).astype(np.intp)
         counts[here, whole] += 1
-        told = state.confidence[lanes] > 0
-        seen |= told
+        confidence = state.confidence[lanes]
+        seen |= confidence > 0
+        # Where only probes tell, the engine adds a margin for doubt: no sum of those.
+        told = confidence > PROBES_ONLY
         minute = (observation.time_ms - 1) // MINUTE_MS * MINUTE_MS
         minutes.setdefault(minute, []).append(float(np.nansum(queue[told])))
     total = counts.sum(axis=1, keepdims=True)

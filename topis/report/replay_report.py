@@ -34,6 +34,7 @@ _STAGES = {
     "act_s": "act",
     "record_s": "write",
     "gather_s": "put together",
+    "whatif_s": "what if",
 }
 _LEVELS = (
     "Level of service by control delay (HCM 6th ed., exhibit 19-8; KHCM 2013, table 8-2); "
@@ -127,7 +128,7 @@ def _pictures(
             Picture(
                 replay_figures.queue_by_minute(found.queues),
                 "Queues over time",
-                "Vehicles standing before signals, as estimated, on lanes that are seen.",
+                "Vehicles standing before signals, as estimated, on lanes that detectors see.",
                 "Line of the number of vehicles in queues over time.",
             )
         )
@@ -161,7 +162,8 @@ def _corridor(folder: Path, journal: JournalReader) -> list[Picture]:
             ),
             f"Corridor {corridor.name}",
             "Probes along the straight road past most signals, and the lamps at its stop lines. "
-            f"Shaded: green bands, who drives {3.6 * speed_mps:.0f} km/h there meets no red.",
+            f"Shaded, if there are any: green bands, who drives {3.6 * speed_mps:.0f} km/h there "
+            "meets no red.",
             "Time-space diagram of the corridor.",
         )
     ]  # fmt: skip
@@ -294,5 +296,7 @@ def _facts(manifest: dict[str, Any]) -> str:
         for label, value in ((label, manifest[name]) for label, name in names)
         if value not in ([], {}, "")
     ]
+    if "whatif" in manifest:
+        pairs.append(("Asked about", f"{manifest['whatif']}"))
     pairs.append(("Files read", f"{len(manifest['inputs'])}, fingerprints in manifest.json"))
     return facts(pairs)

@@ -62,11 +62,11 @@ def _over_time(axes: Axes, result: WhatIf) -> None:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("time since the begin of the slice (min)")
     axes.set_ylabel("queued vehicles")
-    axes.legend(ncols=3, loc="upper left", fontsize=9)
+    axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0.0, 1.0), fontsize=9)
 
 
 def _by_junction(axes: Axes, result: WhatIf) -> None:
-    most = sorted(result.junctions, key=lambda j: -max(j.delay_a_veh_h, j.delay_b_veh_h))
+    most = sorted(result.junctions, key=lambda j: -abs(j.delay_b_veh_h - j.delay_a_veh_h))
     shown = most[:_JUNCTIONS]
     place = np.arange(len(shown))
     change = np.array([j.delay_b_veh_h - j.delay_a_veh_h for j in shown])

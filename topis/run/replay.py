@@ -96,10 +96,14 @@ def replay(spec: ReplaySpec, tell: Callable[[str, Done | None], None] = lambda *
         replayed_s = stopwatch_s() - began_s - opened_s
         tell("gathering", None)
         facts = _gather(spec, prepared)
-        timings = _timings(facts, opened_s, replayed_s, stopwatch_s() - began_s)
+        gathered_s = stopwatch_s() - began_s
+        found = _whatif(spec, prepared, tell) if spec.mode == "whatif" else None
+        timings = _timings(facts, opened_s, replayed_s, gathered_s)
+        if found is not None:
+            timings["whatif_s"] = round(stopwatch_s() - began_s - gathered_s, 3)
+            timings["wall_s"] = round(stopwatch_s() - began_s, 3)
         timings |= {"workers": spec.workers, "cluster": spec.cluster, "shards_done_before": before}
         (work / "whole" / "timings.json").write_text(json.dumps(timings, indent=1))
-        found = _whatif(spec, prepared, tell) if spec.mode == "whatif" else None
         if spec.report:
             tell("drawing", None)
             write_replay_report(work / "whole", found)
