@@ -86,8 +86,13 @@ def test_any_number_of_workers_gives_the_same(
     same(alone, tmp_path / "two")
 
 
-def test_a_worker_that_is_killed_is_replaced(day: Path, alone: Path, tmp_path: Path) -> None:
-    with started(day, tmp_path / "killed", "-j", "2") as process:
+@pytest.mark.parametrize("more", [["-j", "2"], ["-j", "2", "--cluster", "local"]])
+def test_a_worker_that_is_killed_is_replaced(
+    day: Path, alone: Path, tmp_path: Path, more: list[str]
+) -> None:
+    if "--cluster" in more:
+        pytest.importorskip("distributed")
+    with started(day, tmp_path / "killed", *more) as process:
         until(lambda: drafts(tmp_path / "killed"))
         victim = int(drafts(tmp_path / "killed")[0].split(".")[2])
         os.kill(victim, signal.SIGKILL)
