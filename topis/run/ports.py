@@ -55,3 +55,11 @@ class Clock(Protocol):
 
     def tick(self, time_ms: int) -> bool:
         """Called after each tick; False ends the run cleanly."""
+
+
+class NoClock:
+    """A clock that nobody watches, and that never ends a run."""
+
+    def tick(self, time_ms: int) -> bool:
+        """See `Clock`."""
+        return True

@@ -22,7 +22,7 @@ from topis.model.state import SignalState
 from topis.run.evidence import Evidence, QueueWatch
 from topis.run.loop import run_loop
 from topis.run.model_sensors import ModelSensors
-from topis.run.ports import LocalLamps
+from topis.run.ports import LocalLamps, NoClock
 from topis.run.street_model import Behaviour, Entries, ModelStreet, StreetModel, Waits
 
 
@@ -85,11 +85,6 @@ class _Queues:
         return np.array(self._rows)
 
 
-class _NoClock:
-    def tick(self, time_ms: int) -> bool:
-        return True
-
-
 def drive_factual(
     network: Network,
     sensors: SensorTable,
@@ -125,6 +120,6 @@ def drive_plan(
     street = ModelStreet(model, sensors, evidence.begin_s + evidence.seconds)
     estimator = Estimator(network, sensors)
     queues = _Queues(QueueWatch(network, estimator))
-    run_loop(network, street, estimator, controller, street, queues, _NoClock())
+    run_loop(network, street, estimator, controller, street, queues, NoClock())
     # The first tick is looked at before any time passes.
     return Driven(model.waits(), queues.rows()[1:])

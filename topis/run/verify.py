@@ -17,7 +17,7 @@ from topis.model.observation import Observation
 from topis.model.state import SignalState
 from topis.report.journal import JournalReader
 from topis.run.loop import LoopTimes, run_loop
-from topis.run.ports import Clock, LocalLamps
+from topis.run.ports import Clock, LocalLamps, NoClock
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,6 @@ class Comparer:
         self.commands += len(commands.stage)
 
 
-class _NoClock:
-    def tick(self, time_ms: int) -> bool:
-        return True
-
-
 def repeat_run(
     journal: JournalReader, controller: Controller, comparer: Comparer, clock: Clock
 ) -> LoopTimes:
@@ -137,7 +132,7 @@ def verify_run(folder: Path) -> Verified:
     manifest = journal.manifest
     controller = make_controller(manifest["controller"], journal.network, manifest["settings"])
     comparer = Comparer(journal)
-    times = repeat_run(journal, controller, comparer, _NoClock())
+    times = repeat_run(journal, controller, comparer, NoClock())
     if comparer.refusals < len(journal.refusals()):
         raise ReplayMismatchError(f"{folder}: the journal holds refusals the replay did not give")
     return Verified(times.ticks, comparer.commands, comparer.refusals)
