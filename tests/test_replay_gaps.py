@@ -111,7 +111,7 @@ def test_what_is_missing_is_told_and_the_rest_replayed(
     assert text in (tmp_path / "run" / "report.html").read_text()
     facts = json.loads((tmp_path / "run" / "timings.json").read_text())
     assert facts["ticks"] == 1500
-    assert (facts["rows"] > 0) == (damage is not None)
+    assert facts["rows"] > 0
 
 
 def test_an_empty_partition_is_no_error(day: Path, archive: Path, tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import click
 import pandas as pd
 
 from topis.cli import EXIT_CODES
-from topis.errors import InputError, OutputError
+from topis.errors import OutputError
 from topis.report.before_after import DEMAND, DEMAND_SHARE, compare_before_after
 from topis.report.journal import JournalReader
+from topis.report.reasons import find_junction
 from topis.report.signal_measures import SignalMeasures, measure_signals
 
 #: Heading, column and format of what is printed; shares as per cent.
@@ -118,7 +119,7 @@ def measures(
     if into is not None and into.exists() and any(into.iterdir()):
         raise OutputError(f"{into}: is not empty; name a new folder")
     journal = JournalReader(run)
-    number = None if junction is None else _junction(journal, junction)
+    number = None if junction is None else find_junction(journal.network, junction)
     found = measure_signals(journal, period_s=60 * period_min, junction=number)
     if before is not None:
         then = measure_signals(
@@ -141,14 +142,6 @@ def measures(
         _print_junction(found, junction)
     else:
         _print_junctions(found, top)
-
-
-def _junction(journal: JournalReader, name: str) -> int:
-    try:
-        return journal.network.junction_ids.index(name)
-    except ValueError:
-        known = ", ".join(journal.network.junction_ids[:8])
-        raise InputError(f"junction {name!r} is unknown; it has {known}, ...") from None
 
 
 def _print_junctions(found: SignalMeasures, top: int) -> None:

@@ -53,11 +53,6 @@ class Demand:
     misfit: float
     counted_share: float
 
-    def at(self, time_ms: int) -> F8:
-        """Vehicles a second that come in on each link, float64[links]."""
-        k = (time_ms - self.begin_ms) // (1000 * self.bin_s)
-        return np.asarray(self.entry_veh[np.clip(k, 0, len(self.entry_veh) - 1)] / self.bin_s)
-
 
 def fit_demand(
     network: Network,
@@ -78,13 +73,14 @@ def fit_demand(
     total = arrived_veh.sum(axis=0)[None, :]
     entry = fit.first_guess(total)
     flow = fit.flow(entry, None, WHOLE_SWEEPS)
-    for after in (ROUNDS, ROUNDS):
-        for _ in range(after):
+    # Once more, if there were side streets to be let in.
+    for _ in range(2):
+        for _ in range(ROUNDS):
             by_place, by_link = fit.ratios(flow, total)
             entry = entry * by_link**HALF
             fit.turn(by_place[0])
             flow = fit.flow(entry, flow, SWEEPS)
-        if after == ROUNDS and not fit.side_streets(entry, flow, total):
+        if not fit.side_streets(entry, flow, total):
             break
     whole = entry[0]
     entry = arrived_veh.sum(axis=1, keepdims=True) / max(total.sum(), _LEAST_VEH) * whole

@@ -30,6 +30,8 @@ from topis.model.state import HORIZON_S, TrafficState, zero_if_unknown
 from topis.units import BASE_SAT_FLOW_VPS, JAM_SPACING_M, MS_PER_S, to_ms
 
 UNSEEN, LOOPS, CAMERAS = 0, 1, 2
+#: Estimates of a time begin this long before it, so that they are warm (ms).
+WARM_UP_MS = 900_000
 #: A lane nobody looks at is taken to run at this share of its shipped capacity.
 ASSUMED_SATURATION = 0.6
 #: Time between two estimates of such a lane's flow from probes (s).

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from topis.errors import InputError
-from topis.estimation.estimator import Estimator
+from topis.estimation.estimator import WARM_UP_MS, Estimator
 from topis.estimation.sensor_tables import camera_table
 from topis.model.lamp import codes_from_letters, is_green
 from topis.model.network import Network
@@ -26,8 +26,6 @@ from topis.model.state import TrafficState
 from topis.report.journal import JournalReader
 from topis.units import MS_PER_S
 
-#: Estimates are made from so much before the moment (ms).
-WARM_UP_MS = 900_000
 #: Probes count as evidence for so long (ms).
 PROBES_MS = 300_000
 #: Arrivals are summed over so many seconds ahead.

@@ -5,15 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from topis.estimation.estimator import Estimator
-from topis.model.lamp import codes_from_letters, is_green
+from topis.estimation.estimator import VOUCHED, Estimator
+from topis.model.lamp import is_green
 from topis.report.journal import JournalReader
+from topis.report.journal_ticks import seen_ticks
 
 #: Queues are counted up to this length (vehicles a lane).
 LONGEST_VEH = 250
 MINUTE_MS = 60_000
-#: Confidence in lanes of which only probes tell.
-PROBES_ONLY = 0.5
 
 
 def queue_tables(journal: JournalReader) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -27,30 +26,19 @@ def queue_tables(journal: JournalReader) -> tuple[pd.DataFrame, pd.DataFrame]:
     network = journal.network
     lanes = network.approach_lanes
     estimator = Estimator(network, journal.sensors)
-    green = np.zeros(network.groups, dtype=bool)
     counts = np.zeros((len(lanes), LONGEST_VEH + 1), dtype=np.int32)
     seen = np.zeros(len(lanes), dtype=bool)
     here = np.arange(len(lanes))
     minutes: dict[int, list[float]] = {}
-    time_ms, junction, text = journal.signals()
-    row = 0
-    for observation, local in zip(journal.observations(), journal.local_lamps(), strict=True):
-        # As in the loop: what was seen of local programs, and what the tick before has switched.
-        for number, lamps in local:
-            first, last = network.junction_group_ptr[number : number + 2]
-            green[first:last] = is_green(lamps)
-        state = estimator.update(observation, green)
-        while row < len(time_ms) and time_ms[row] <= observation.time_ms:
-            first, last = network.junction_head_ptr[junction[row] : junction[row] + 2]
-            green[network.head_group[first:last]] = is_green(codes_from_letters(text[row]))
-            row += 1
+    for observation, lamps in seen_ticks(journal):
+        state = estimator.update(observation, is_green(lamps))
         queue = state.queue_veh[lanes]
         whole = np.clip(np.rint(np.nan_to_num(queue)), 0, LONGEST_VEH).astype(np.intp)
         counts[here, whole] += 1
         confidence = state.confidence[lanes]
         seen |= confidence > 0
         # Where only probes tell, the engine adds a margin for doubt: no sum of those.
-        told = confidence > PROBES_ONLY
+        told = confidence > VOUCHED
         minute = (observation.time_ms - 1) // MINUTE_MS * MINUTE_MS
         minutes.setdefault(minute, []).append(float(np.nansum(queue[told])))
     total = counts.sum(axis=1, keepdims=True)

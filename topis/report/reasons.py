@@ -168,7 +168,7 @@ def find_junction(network: Network, name: str) -> int:
         return network.junction_ids.index(name)
     near = difflib.get_close_matches(name, network.junction_ids, n=3, cutoff=0.5)
     cure = f"close to it are {', '.join(near)}" if near else "topis network show lists them"
-    raise InputError(f"junction {name!r} has no signal in this run; {cure}")
+    raise InputError(f"junction {name!r} is unknown: it has no signal in this run; {cure}")
 
 
 def _without_nan(value: Any) -> Any:

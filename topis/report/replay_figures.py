@@ -56,7 +56,6 @@ def los_map(network: Network, junctions: pd.DataFrame) -> str:
         entries = [
             Line2D([], [], color=LOS_COLOURS[k], label=k or "unknown", **dot)  # type: ignore[arg-type]
             for k in LOS_COLOURS
-            if k in levels
         ]
         figure.legend(handles=entries, loc="outside upper center", ncols=7)
         return svg(figure, "los")

@@ -119,7 +119,7 @@ def _pictures(
         Picture(
             replay_figures.los_map(network, found.junctions),
             "Level of service",
-            "Signals by control delay. Grey: no detector tells.",
+            "Signals by control delay, on the approaches that detectors see. Grey: none does.",
             "Map of the signals in the colours of their levels of service.",
         )
     ]

@@ -26,8 +26,8 @@ def format_whatif(result: WhatIf, top: int = JUNCTIONS) -> list[str]:
             f"{100 * result.error_share:.0f} % from the measured ones"
         ),
         (
-            f"  of the approach lanes {100 * result.counted_share:.0f} % are counted; the traffic "
-            f"taken differs from the counts by {100 * result.demand_misfit:.1f} %"
+            f"  of the approach lanes {100 * result.counted_share:.0f} % are counted, the traffic "
+            f"of others is inferred; where counted it is off by {100 * result.demand_misfit:.1f} %"
         ),
     ]
     if result.error_share > POOR_SHARE:

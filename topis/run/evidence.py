@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from topis.errors import InputError
 from topis.estimation.demand import BIN_S
-from topis.estimation.estimator import UNSEEN, Estimator
+from topis.estimation.estimator import UNSEEN, WARM_UP_MS, Estimator
 from topis.estimation.sensor_tables import loop_of_lane
 from topis.model.lamp import is_green
 from topis.model.network import Network
@@ -18,8 +18,6 @@ from topis.model.state import zero_if_unknown
 from topis.run.factual import Factual
 from topis.units import MS_PER_S
 
-#: Queues begin so long before the slice, so that they are warm (ms).
-WARM_UP_MS = 900_000
 #: Less than this of a slice says little of a plan (s).
 SHORTEST_S = 600
 #: What is not read for so much of the time is not known.

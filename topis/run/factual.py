@@ -13,10 +13,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from topis.model.lamp import PERMISSIVE, PRIORITY, codes_from_letters, is_green
+from topis.model.lamp import PERMISSIVE, PRIORITY, is_green
 from topis.model.network import Network
 from topis.model.observation import Observation, SensorTable
 from topis.report.journal import JournalReader
+from topis.report.journal_ticks import seen_ticks
 from topis.run.archive_run import ArchiveRun
 
 
@@ -106,26 +107,4 @@ class JournalFactual:
 
     def ticks(self) -> Iterator[tuple[Observation, NDArray[np.uint8]]]:
         """See `Factual`."""
-        network = self.network
-        code = np.zeros(network.groups, np.uint8)
-        heads = [_first_heads(network, j) for j in range(network.junctions)]
-        time_ms, junction, state = self._journal.signals()
-        row = 0
-        observations = self._journal.observations()
-        for observation, local in zip(observations, self._journal.local_lamps(), strict=True):
-            # What the guard showed from the tick before on; a local program tells at the end.
-            while row < len(time_ms) and time_ms[row] < observation.time_ms:
-                j = int(junction[row])
-                groups, head = heads[j]
-                code[groups] = codes_from_letters(str(state[row]))[head]
-                row += 1
-            for j, codes in local:
-                first = network.junction_group_ptr[j]
-                code[first : first + len(codes)] = codes
-            yield observation, code.copy()
-
-
-def _first_heads(network: Network, junction: int) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
-    """Groups of a junction and one head of each: all heads of a group agree."""
-    first, last = network.junction_head_ptr[junction : junction + 2]
-    return np.unique(network.head_group[first:last], return_index=True)
+        return seen_ticks(self._journal)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from topis.errors import InputError, OutputError
+from topis.estimation.estimator import WARM_UP_MS
 from topis.ingest.archive_files import ArchiveFiles
 from topis.ingest.dimensions import FILE as DIMENSIONS
 from topis.ingest.observe import Keys
@@ -34,7 +35,7 @@ from topis.run.archive_run import (
     with_eyes,
 )
 from topis.run.selection import Districts, Selection, groups, select
-from topis.run.shards import WARM_UP_MS, Job, Shard, group_folder, save_keys, shards_of
+from topis.run.shards import Job, Shard, group_folder, save_keys, shards_of
 from topis.run.streets import PART, OwnPart, Streets, link_owners, part_of
 from topis.units import MS_PER_HOUR
 

@@ -19,6 +19,7 @@ from typing import Any
 from topis.clock import stopwatch_s
 from topis.control.registry import check_controller
 from topis.errors import OutputError
+from topis.estimation.estimator import WARM_UP_MS
 from topis.ingest.archive_files import ArchiveFiles
 from topis.ingest.observe import Keys
 from topis.ingest.slices import ArchiveSlices
@@ -29,7 +30,7 @@ from topis.run.factual import ArchiveFactual, JournalFactual
 from topis.run.gather import found_in, gather
 from topis.run.prepare import Prepared, prepare
 from topis.run.selection import GROUP_JUNCTIONS, Selection
-from topis.run.shards import WARM_UP_MS, peak_mb, shard_folder
+from topis.run.shards import peak_mb, shard_folder
 from topis.run.streets import Streets
 from topis.run.whatif import SEEDS, whatif
 from topis.run.workers import Done, work_alone, work_in_processes
@@ -148,7 +149,7 @@ def _whatif(
 
 def whatif_of_run(
     run: Path,
-    spec_controller: str,
+    controller: str,
     settings: dict[str, float],
     seeds: int,
     into: Path,
@@ -169,7 +170,7 @@ def whatif_of_run(
         raise OutputError(f"{into}: is there already; name another --out")
     from topis.report.whatif_figure import draw_whatif
 
-    found = whatif(JournalFactual(run), spec_controller, settings, seeds, progress=progress)
+    found = whatif(JournalFactual(run), controller, settings, seeds, progress=progress)
     try:
         into.mkdir(parents=True)
         write_whatif(into / "whatif.json", found)

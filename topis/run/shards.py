@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from topis.clock import stopwatch_s
 from topis.control.registry import make_controller
 from topis.errors import InputError
-from topis.estimation.estimator import Estimator
+from topis.estimation.estimator import WARM_UP_MS, Estimator
 from topis.ingest.archive_files import ArchiveFiles
 from topis.ingest.observe import Keys
 from topis.ingest.slices import ArchiveSlices
@@ -35,11 +35,9 @@ from topis.run.advising import Advising
 from topis.run.archive_run import ArchiveRun, Found, Rhythm, SliceOptions, open_streets
 from topis.run.loop import run_loop
 from topis.run.ports import LocalLamps
-from topis.run.streets import PART, OwnPart, Streets
+from topis.run.streets import PART, OwnPart, Streets, load_arrays
 from topis.units import MS_PER_HOUR
 
-#: Estimates begin this long before the slice, so that they are warm (ms).
-WARM_UP_MS = 900_000
 SHARD_MS = MS_PER_HOUR
 FACTS = "facts.json"
 #: Told of a shard: until when it is done (UTC ms), and rows read so far.
@@ -215,8 +213,7 @@ def save_keys(folder: Path, keys: Keys) -> None:
 
 
 def _keys(folder: Path) -> Keys:
-    with np.load(folder / "keys.npz", allow_pickle=False) as stored:
-        return Keys(**{name: stored[name] for name in stored.files})
+    return Keys(**load_arrays(folder / "keys.npz"))
 
 
 class _Street:

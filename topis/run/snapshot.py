@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from topis.errors import InputError, OutputError
+from topis.estimation.estimator import WARM_UP_MS
 from topis.ingest.road_map import RoadMap
 from topis.model.network import Network
 from topis.model.state import StreetState
@@ -27,8 +28,6 @@ from topis.units import S_PER_H
 
 #: What tells of nobody.
 FEEDS = ("loop_event", "cctv_track")
-#: Estimates begin this long before, so that they are warm (ms).
-WARM_UP_MS = 900_000
 #: An estimate that nothing was seen for is none (s).
 OLDEST_S = 300.0
 

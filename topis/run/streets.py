@@ -67,7 +67,7 @@ class Streets:
         InputError
             It is not there, or damaged.
         """
-        ends = _arrays(folder / "ends.npz")
+        ends = load_arrays(folder / "ends.npz")
         return cls(
             load_network_file(folder / "network.npz"),
             LinkEnds(ends["end_m"], ends["direction"]),
@@ -106,7 +106,7 @@ class OwnPart:
         InputError
             It is not there, or damaged.
         """
-        found = _arrays(path)
+        found = load_arrays(path)
         return cls(**{field.name: found[field.name] for field in fields(cls)})
 
 
@@ -201,7 +201,14 @@ def _taken(
     )
 
 
-def _arrays(path: Path) -> dict[str, Any]:
+def load_arrays(path: Path) -> dict[str, Any]:
+    """Arrays of a work folder's file, by name.
+
+    Raises
+    ------
+    InputError
+        It is not there, or damaged.
+    """
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}

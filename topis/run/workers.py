@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from topis.errors import TopisError
-from topis.run.shards import WARM_UP_MS, Shard, run_shard
+from topis.estimation.estimator import WARM_UP_MS
+from topis.run.shards import Shard, run_shard
 
 #: A shard whose process died is tried so often.
 TRIES = 3
