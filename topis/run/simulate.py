@@ -43,6 +43,7 @@ class RunSpec:
     gui: bool = False
     port: int | None = None
     demand_scale: float | None = None
+    meso: bool = False
     settings: dict[str, float] = field(default_factory=dict)
 
 
@@ -144,6 +145,7 @@ def _run_into(
             gui=spec.gui,
             port=spec.port,
             demand_scale=spec.demand_scale,
+            meso=spec.meso,
             camera_missed_share=spec.layout.camera_missed_share,
             probe_error_m=spec.layout.probe_error_m,
         ) as run:
@@ -181,6 +183,7 @@ def _run_into(
             "settings": spec.settings,
             "seed": spec.seed,
             "demand_scale": spec.demand_scale,
+            "meso": run.meso,
             "sensing": spec.layout.name,
             "sensors": sensors.describe(),
             "scenario": spec.scenario,

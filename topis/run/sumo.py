@@ -19,8 +19,9 @@ from topis.model.lamp import codes_from_letters, letters_from_codes
 from topis.model.network import Network
 from topis.model.observation import Observation, SensorTable
 from topis.run.ports import LocalLamps
+from topis.run.sumo_meso import MesoReader
 from topis.run.sumo_results import ResultFiles
-from topis.run.sumo_sensors import ProbeReader, SensorReader, write_detectors
+from topis.run.sumo_sensors import MicroReader, ProbeReader, SensorReader, write_detectors
 from topis.run.sumocfg import SumoConfig
 from topis.units import MS_PER_S, to_ms
 
@@ -66,6 +67,8 @@ class SumoRun:
         scenario says.
     seed
         SUMO's seed; also draws what cameras miss and who is a probe.
+    meso
+        Run SUMO's mesoscopic model, whatever the scenario says.
     work
         Folder for our additional file and SUMO's results; emptied by the caller.
     """
@@ -83,12 +86,14 @@ class SumoRun:
         port: int | None = None,
         camera_missed_share: float = 0.0,
         probe_error_m: float = 0.0,
+        meso: bool = False,
     ) -> None:
         self.config = config
         self.network = network
         self.sensors = sensors
         self.seed = seed
         self.demand_scale = demand_scale
+        self.meso = meso or config.meso
         self.gui = gui
         self.port = port
         scale = config.options.get("scale", "1") if demand_scale is None else demand_scale
@@ -110,7 +115,8 @@ class SumoRun:
 
     def __enter__(self) -> SumoRun:
         self.api = load_api(gui=self.gui, port=self.port)
-        write_detectors(self._detectors, self.network, self.sensors)
+        if not self.meso:
+            write_detectors(self._detectors, self.network, self.sensors)
         options = self._options()
         try:
             if self.port is not None:
@@ -131,22 +137,36 @@ class SumoRun:
         tick_ms = self._steps_per_tick * step_ms
         self._check_lights()
         self.results.after_start(self.api)
-        self._sensor_reader = SensorReader(
-            self.api,
-            self.sensors,
-            seed=self.seed,
-            missed_share=self._missed,
-            subscribe=self.api.__name__ == "traci",
-        )
-        self._probe_reader = ProbeReader(
-            self.api,
-            self.network,
-            share=self.sensors.probe_share,
-            seed=self.seed,
-            period_ticks=max(1, round(self.sensors.probe_period_s * MS_PER_S / tick_ms)),
-            error_m=self._probe_error_m,
-        )
+        self._eyes = self._reader(tick_ms)
         return self
+
+    def _reader(self, tick_ms: int) -> MesoReader | MicroReader:
+        if self.meso:
+            return MesoReader(
+                self.api,
+                self.network,
+                self.sensors,
+                seed=self.seed,
+                missed_share=self._missed,
+                error_m=self._probe_error_m,
+            )
+        return MicroReader(
+            SensorReader(
+                self.api,
+                self.sensors,
+                seed=self.seed,
+                missed_share=self._missed,
+                subscribe=self.api.__name__ == "traci",
+            ),
+            ProbeReader(
+                self.api,
+                self.network,
+                share=self.sensors.probe_share,
+                seed=self.seed,
+                period_ticks=max(1, round(self.sensors.probe_period_s * MS_PER_S / tick_ms)),
+                error_m=self._probe_error_m,
+            ),
+        )
 
     def __exit__(self, kind: object, *_: object) -> None:
         self._close()
@@ -169,7 +189,8 @@ class SumoRun:
             ) from None
 
     def _options(self) -> list[str]:
-        additional = [*self.config.additional_files, self._detectors, self.results.additional]
+        detectors = [] if self.meso else [self._detectors]
+        additional = [*self.config.additional_files, *detectors, self.results.additional]
         options = [
             "--configuration-file",
             str(self.config.path),
@@ -186,6 +207,7 @@ class SumoRun:
             "true",
             "--no-warnings",
             "true",
+            *(["--mesosim", "true", "--meso-junction-control", "true"] if self.meso else []),
             *self.results.options(),
         ]
         return [*options, "--start", "true", "--quit-on-end", "true"] if self.gui else options
@@ -219,8 +241,7 @@ class SumoRun:
                     if self._over():
                         return None
                     self.api.simulationStep()
-                    self._sensor_reader.after_step()
-                    self._probe_reader.after_step()
+                    self._eyes.after_step()
                     self.results.after_step(self.api)
             except Exception as error:
                 raise SumoError(
@@ -229,7 +250,7 @@ class SumoRun:
         self._first = False
         now_ms = to_ms(self.api.simulation.getTime())
         self.results.after_tick(self.api, now_ms)
-        return Observation(now_ms, self._sensor_reader.read(), self._probe_reader.read())
+        return Observation(now_ms, *self._eyes.read())
 
     def _over(self) -> bool:
         if self.end_ms is not None:

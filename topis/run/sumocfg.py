@@ -18,6 +18,8 @@ _NET = ("net-file", "net", "n")
 _ADDITIONAL = ("additional-files", "additional", "a")
 _TRIPINFO = ("tripinfo-output", "tripinfo")
 _STEP = ("step-length",)
+_MESO, _MESO_SIGNALS = ("mesosim",), ("meso-junction-control",)
+_YES = ("true", "True", "1", "yes", "on", "t", "x")
 _ROUTES = ("route-files", "routes", "r")
 _OUTPUTS = ("-output", "tripinfo", "summary", "netstate", "-dump", "vehroutes", "vtk")
 _LOGS = ("log", "message-log", "error-log", "save-state.times", "save-state.period")
@@ -33,6 +35,11 @@ class SumoConfig:
     tripinfo: Path | None = None
     step_s: float = 1.0
     options: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def meso(self) -> bool:
+        """Whether the scenario asks for SUMO's mesoscopic model."""
+        return _first(self.options, _MESO) in _YES
 
     def written(self, path: Path) -> Path:
         """Where SUMO really puts an output called ``path``: the scenario may want affixes."""
@@ -81,6 +88,12 @@ def read_sumocfg(path: Path) -> SumoConfig:
             raise InputError.at(
                 path, f"names {needed.name}, which is not at {needed}", "correct the path"
             )
+    if config.meso and _first(options, _MESO_SIGNALS) not in _YES:
+        raise InputError.at(
+            path,
+            "asks for the mesoscopic model without junction control: signals would have no effect",
+            'add <meso-junction-control value="true"/>',
+        )
     return config
 
 
