@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.networks import Group, Junction, build, crossroads, junctions
-from topis.control.coordination import find_feeds
+from topis.control.coordination import Descent, LinkTables, find_feeds
 from topis.control.cosmos import Cosmos, CosmosSettings
-from topis.control.profiles import Profiles, step_offsets, total_delay
+from topis.control.profiles import Profiles
 from topis.control.saturation import LOST_AT_START_S, QUEUE_FROM, Saturation, share_out
 from topis.control.timing import Timing
 from topis.model.command import SignalPlan
@@ -82,7 +82,7 @@ def cycles(
         )
         assert commands.time_ms == 1000 * second
         plan = control.plans[junction]
-        start_ms = int(control._running.start_ms[junction])
+        start_ms = int(control.running.start_ms[junction])
         assert start_ms <= 1000 * second < start_ms + plan.cycle_ms
         if start_ms != last_ms:
             last_ms = start_ms
@@ -356,9 +356,10 @@ def test_small_steps_never_cost_and_stay_in_reach(start: list[int], reach: int, 
     rng = np.random.default_rng(draw)
     pairs = [(0, 1, rng.uniform(0, 9, 30)), (1, 2, rng.uniform(0, 9, 30))]
     begin = np.array(start, np.int64)
-    found = step_offsets(pairs, begin, 30, reach)
-    assert np.abs(found - begin).max() <= reach
-    assert total_delay(pairs, found, 30) <= total_delay(pairs, begin, 30) + 1e-9
+    tables = LinkTables.of(3, pairs, 30)
+    way = Descent(3, tables.up, tables.down).steps(tables, begin, np.full(3, reach, np.int32))
+    assert np.abs(way).max() <= reach
+    assert tables.at(begin + way).sum() <= tables.at(begin).sum() + 1e-9
 
 
 def test_a_link_costs_least_when_green_meets_the_platoon() -> None:
@@ -366,17 +367,18 @@ def test_a_link_costs_least_when_green_meets_the_platoon() -> None:
     timing = Timing(network, [network.program_stage[:2], network.program_stage[2:]])
     feeds = find_feeds(network)
     green = timing.shipped_greens()
-    windows = {j: timing.green_bins(j, 60.0, green[timing.of(j)]) for j in (0, 1)}
+    bins = np.full(2, 30, np.int32)
     flow = np.zeros(network.lanes, np.float32)
     flow[[approach(network, 0, 0), approach(network, 1, 0)]] = 0.15
-    profiles = Profiles(timing, feeds)
-    ((up, down, cost),) = profiles.delays(np.arange(len(feeds.move)), windows, flow, 30)
-    assert (up, down) == (0, 1)
+    profiles = Profiles(timing, feeds, np.zeros(2, np.int64))
+    tables = profiles.tables(bins, green, flow)
+    assert (tables.up.tolist(), tables.down.tolist()) == ([0], [1])
+    cost = tables.delay[0, :30]
     assert abs(2 * int(np.argmin(cost)) - 17) <= 6
     # Half a cycle later everybody waits.
     assert cost[(int(np.argmin(cost)) + 15) % 30] > 3 * cost.min()
     flow *= 4
-    assert np.ptp(profiles.delays(np.arange(len(feeds.move)), windows, flow, 30)[0][2]) == 0
+    assert np.ptp(profiles.tables(bins, green, flow).delay[0, :30]) == 0
 
 
 def test_junctions_of_other_cycles_are_areas_of_their_own() -> None:
@@ -387,8 +389,8 @@ def test_junctions_of_other_cycles_are_areas_of_their_own() -> None:
         program_split_ms=np.array([30, 30, 30, 30, 40, 40], np.int32) * 1000,
         program_start_ms=np.array([0, 30, 0, 30, 0, 40], np.int32) * 1000,
     )
-    assert len(set(Cosmos(network)._area)) == 1
-    assert Cosmos(mixed)._area.tolist() in ([0, 0, 1], [1, 1, 0])
+    assert len(set(Cosmos(network).area)) == 1
+    assert Cosmos(mixed).area.tolist() in ([0, 0, 1], [1, 1, 0])
 
 
 def test_a_network_without_signals_has_nothing_to_decide() -> None:

@@ -95,7 +95,7 @@ def showing(network: Network, *, stage: int, green_s: int, now_s: int) -> Signal
 def test_every_controller_is_known_to_explain_or_not() -> None:
     network = networks.build([plain_junction("Gr", "rG")])
     explain = {n for n in controller_names() if isinstance(make_controller(n, network), Explains)}
-    assert explain == {"adaptive", "max-pressure", "actuated"}
+    assert explain == {"adaptive", "city", "max-pressure", "actuated"}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ are laid into a ring of seconds per lane; a lane's ring is scaled so that its me
 with the flow measured there, which makes up for turn shares not known well.
 """
 
+from libc.math cimport ceilf
+
 #: Time over which the flow laid into a ring is averaged (s).
 cdef float AVERAGE_S = 240.0
 #: A ring that tells of a smaller share of a lane's flow is not stretched to all of it.
@@ -58,6 +60,7 @@ cdef class ArrivalForecast:
         far as it is known or not fed from upstream; ``fed_scale`` [lanes] by which feeds count.
         """
         cdef int lane, k, t, place, slot, length = self.ring.shape[1], count = flow_vps.shape[0]
+        cdef int horizon = arrival_vps.shape[1], in_view = coming_vps.shape[1], seen, told
         cdef long long since
         cdef float gain, due, flow, scale, rest
         with nogil:
@@ -95,15 +98,20 @@ cdef class ArrivalForecast:
                 if self.internal[lane]:
                     rest = 0.0
                 fed_scale[lane] = scale
-                for t in range(arrival_vps.shape[1]):
-                    if t < self.seen_s[lane]:
-                        arrival_vps[lane, t] = (
-                            coming_vps[lane, t] if t < coming_vps.shape[1] else 0.0
-                        )
-                    elif t < length:
-                        arrival_vps[lane, t] = scale * self.ring[lane, (now_s + t) % length] + rest
-                    else:
-                        arrival_vps[lane, t] = rest
+                seen = min(<int>ceilf(self.seen_s[lane]), horizon)
+                told = max(min(length, horizon), seen)
+                for t in range(seen):
+                    arrival_vps[lane, t] = coming_vps[lane, t] if t < in_view else 0.0
+                # The ring from now on: up to its end, then from its start.
+                place = (now_s + seen) % length
+                for t in range(seen, min(told, seen + length - place)):
+                    arrival_vps[lane, t] = scale * self.ring[lane, place + t - seen] + rest
+                for t in range(seen + length - place, told):
+                    arrival_vps[lane, t] = (
+                        scale * self.ring[lane, place + t - seen - length] + rest
+                    )
+                for t in range(told, horizon):
+                    arrival_vps[lane, t] = rest
         return 0
 
 
@@ -123,24 +131,36 @@ def add_planned(
     float[:, ::1] arrival_vps,          # INOUT [lanes, horizon]
 ):
     """Add what upstream junctions plan to send, to arrivals that are later than what they have."""
-    cdef int lane, k, t, to, row, first
-    cdef long long at
-    cdef float share, vps
+    cdef int lane, k, t, to, row, first, begins, ends, horizon = arrival_vps.shape[1]
+    cdef long long place
+    cdef float share, flow
     with nogil:
         for lane in range(flow_vps.shape[0]):
             row = planned_of[lane]
             for k in range(feed_ptr[lane], feed_ptr[lane + 1]):
                 to = feed_to[k]
                 share = feed_share[k] * fed_scale[to]
-                first = max(feed_s[k], <int>seen_s[to])
-                for t in range(first, arrival_vps.shape[1]):
-                    at = t - feed_s[k]
-                    vps = flow_vps[lane]
-                    if row >= 0:
-                        at += now_s - told_s[row]
-                        if 0 <= at < horizon_s[row]:
-                            vps = planned_vps[row, at]
-                    arrival_vps[to, t] += share * vps
+                flow = flow_vps[lane]
+                first = min(max(feed_s[k], <int>seen_s[to]), horizon)
+                # The plan tells of these seconds, the flow of those before and after.
+                begins = ends = first
+                if row >= 0:
+                    begins = <int>clamped(feed_s[k] - (now_s - told_s[row]), first, horizon)
+                    ends = <int>clamped(
+                        feed_s[k] - (now_s - told_s[row]) + horizon_s[row], begins, horizon
+                    )
+                for t in range(first, begins):
+                    arrival_vps[to, t] += share * flow
+                if ends > begins:
+                    place = begins - feed_s[k] + (now_s - told_s[row])
+                    for t in range(begins, ends):
+                        arrival_vps[to, t] += share * planned_vps[row, place + t - begins]
+                for t in range(ends, horizon):
+                    arrival_vps[to, t] += share * flow
+
+
+cdef inline long long clamped(long long value, long long low, long long high) noexcept nogil:
+    return min(max(value, low), high)
 
 
 def waits_ahead(
@@ -160,15 +180,15 @@ def waits_ahead(
 
     Waits that lie beyond what is told are taken to be as the mean of what is.
     """
-    cdef int lane, k, t, row, to, horizon
-    cdef long long at
-    cdef float mean
+    cdef int lane, k, t, row, to, horizon, begins, ends, longest = ahead_s.shape[1]
+    cdef long long place
+    cdef float mean, weight
     with nogil:
         for lane in range(row_of.shape[0]):
             row = row_of[lane]
             if row < 0:
                 continue
-            for t in range(ahead_s.shape[1]):
+            for t in range(longest):
                 ahead_s[row, t] = 0.0
             for k in range(feed_ptr[lane], feed_ptr[lane + 1]):
                 to = row_of[feed_to[k]]
@@ -179,8 +199,13 @@ def waits_ahead(
                 for t in range(horizon):
                     mean += wait_s[to, t]
                 mean /= max(horizon, 1)
-                for t in range(ahead_s.shape[1]):
-                    at = t + feed_s[k] + now_s - told_s[to]
-                    ahead_s[row, t] += crowded[to] * feed_share[k] * (
-                        wait_s[to, at] if 0 <= at < horizon else mean
-                    )
+                weight = crowded[to] * feed_share[k]
+                place = feed_s[k] + now_s - told_s[to]
+                begins = <int>clamped(-place, 0, longest)
+                ends = <int>clamped(horizon - place, begins, longest)
+                for t in range(begins):
+                    ahead_s[row, t] += weight * mean
+                for t in range(begins, ends):
+                    ahead_s[row, t] += weight * wait_s[to, place + t]
+                for t in range(ends, longest):
+                    ahead_s[row, t] += weight * mean

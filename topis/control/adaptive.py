@@ -18,11 +18,10 @@ from topis._core.arrivals import add_planned, waits_ahead
 from topis._core.rollout import RolloutSearch
 from topis.config import setting
 from topis.control.actuated import Actuated
+from topis.control.frame import Frame, ShippedFrame
 from topis.control.held import HeldTurns
-from topis.control.policy import PolicyChoice
 from topis.control.protocol import EXACT, Measure, Reasons, Why
 from topis.control.streams import ENDLESS_VEH, RoadsBehind, compile_streams, stream_rates
-from topis.control.timeline import PlanTimeline
 from topis.control.waiting import Waiting
 from topis.model.command import Commands
 from topis.model.feeds import find_lane_feeds
@@ -77,9 +76,15 @@ class Adaptive:
     name = "adaptive"
     measure = Measure("predicted cost", "veh s", least=True)
 
-    def __init__(self, network: Network, settings: AdaptiveSettings | None = None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        settings: AdaptiveSettings | None = None,
+        frame: Frame | None = None,
+    ) -> None:
         self._network = network
         self._set = s = settings or AdaptiveSettings()
+        self._frame = frame or ShippedFrame(network)
         self._streams = streams = compile_streams(network, s.startup_s)
         rates = stream_rates(network, streams)
         self._is_lane = streams.lane >= 0
@@ -129,8 +134,6 @@ class Adaptive:
         self._threads = 1
         self._scratch = np.zeros((self._threads, self._search.scratch_size), dtype=np.float32)
         self._roads = RoadsBehind(network)
-        self._timeline = PlanTimeline(network)
-        self._policy = PolicyChoice(network)
         self._by_gaps = Actuated(network)
         self._held = HeldTurns(network, streams, rates)
         self._waiting = Waiting(network, streams, self._held, s.max_wait_s, s.walk_wait_s)
@@ -164,7 +167,7 @@ class Adaptive:
     @property
     def notes(self) -> list[tuple[int, str]]:
         """(time in ms, what was decided on the policy and why)."""
-        return self._policy.notes
+        return self._frame.notes
 
     def decide(self, state: TrafficState, signals: SignalState) -> Commands:
         """See `topis.control.protocol.Controller`."""
@@ -174,10 +177,11 @@ class Adaptive:
         steady = (signals.coming < 0) & (signals.stage >= 0)
         self._held.update(state, local, green_s, steady)
         self._waiting.update(state, signals, local)
-        self._policy.update(state)
+        self._frame.update(state, signals)
         least_s = self._streams.min_green_s[shown]
         ripe = steady & (green_s >= least_s)
-        due = ripe & ((green_s - least_s) % int(self._set.interval_s) == 0)
+        by_plan = self._frame.by_plan
+        due = ripe & ~by_plan & ((green_s - least_s) % int(self._set.interval_s) == 0)
         self._target = np.where(signals.coming >= 0, signals.coming, self._target)
         self._target = np.where(self._target < 0, shown, self._target)
         which = np.flatnonzero(due).astype(np.int32)
@@ -190,6 +194,9 @@ class Adaptive:
             # A search on guessed queues starves whom it does not see; gap-out does not.
             by_gaps = self._by_gaps.decide(state, signals).stage
             self._target = np.where(blind, by_gaps, self._target)
+        if by_plan.any():
+            planned = self._low + self._frame.ahead(state.time_ms // MS_PER_S, 1)[:, 0]
+            self._target = np.where(by_plan & ripe, planned, self._target)
         return Commands(state.time_ms, self._target.astype(np.int32))
 
     def reasons(self) -> Reasons:
@@ -198,9 +205,12 @@ class Adaptive:
         overdue = np.zeros(network.junctions, dtype=bool)
         overdue[network.stage_junction[self._allowed == 0]] = True
         why = np.select(
-            [~self._steady, self._unseen, ~self._ripe, ~self._due, overdue, self._planned],
             [
-                Why.CHANGING, Why.BY_GAPS, Why.MIN_GREEN, Why.NOT_DUE, Why.OVERDUE,
+                ~self._steady, self._frame.by_plan, self._unseen, ~self._ripe, ~self._due,
+                overdue, self._planned,
+            ],
+            [
+                Why.CHANGING, Why.BY_PLAN, Why.BY_GAPS, Why.MIN_GREEN, Why.NOT_DUE, Why.OVERDUE,
                 Why.AROUND_PLAN,
             ],
             Why.LEAST_COST,
@@ -236,8 +246,8 @@ class Adaptive:
         # Who found no gap goes as others do where it need not give way.
         flowing[self._held.held] = 1.0
         passing = rates.pass_share[streams.cell_of(local)]
-        room, refill = self._roads.room(state, self._set.full_share)
-        self._planned = ~self._policy.free
+        room, refill = self._frame.hold(*self._roads.room(state, self._set.full_share))
+        self._planned = ~self._frame.free
         if self._set.free >= 0.0:
             self._planned = np.full(self._network.junctions, self._set.free < 0.5)
         self._allowed = self._waiting.allowed()
@@ -265,7 +275,7 @@ class Adaptive:
             floats(room[lane], ENDLESS_VEH),
             floats(refill[lane], ENDLESS_VEH),
             self._allowed,
-            self._timeline.ahead(now_s, self._longest),
+            self._frame.ahead(now_s, self._longest),
             np.where(self._planned, self._set.plan_weight, 0.0).astype(np.float32),
             self._scratch,
             self._threads,
@@ -313,7 +323,8 @@ class Adaptive:
             ),
             self._ahead_s,
         )
-        arrival_vps = state.arrival_vps.copy()
+        # No junction looks further ahead than the longest horizon.
+        arrival_vps = state.arrival_vps[:, : self._longest].copy()
         flow_vps = zero_if_unknown(state.flow_vps)[self._network.approach_lanes]
         add_planned(
             feeds.ptr,

@@ -9,14 +9,15 @@ free choice as the best cycle of each junction alone.
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from topis.control.coordination import BIN_S, coupled_groups, find_feeds, platoon_delay
+from topis.control.coordination import BIN_S, coupled_groups, find_feeds
+from topis.control.progression import Progression
 from topis.control.service import (
-    Service,
     intergreen_ms,
     permissive_rates,
     service_table,
@@ -25,7 +26,7 @@ from topis.control.service import (
 from topis.control.splits import DESIGN_FLOW_VPS, Splits
 from topis.control.timing import Timing
 from topis.model.network import NOT_MOTOR, Network
-from topis.units import BASE_SAT_FLOW_VPS, MS_PER_S
+from topis.units import MS_PER_S
 
 #: Cycles that free choice is appraised at, and the step in which their green is handed out (s).
 STEP_S = 2.0
@@ -53,13 +54,15 @@ class Appraisal:
 
 
 class PolicyAppraisal:
-    """Appraises the active programs of a network."""
+    """Appraises the active programs of a network.
+
+    ``group`` int32[junctions]: the sub-areas appraised, all that are coupled unless set otherwise.
+    """
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._feeds = find_feeds(network)
-        self.group = coupled_groups(network, self._feeds)
-        self.groups = int(self.group.max(initial=-1)) + 1
+        feeds = find_feeds(network)
+        self.group = coupled_groups(network, feeds)
         orders = [stage_order(network, j) for j in range(network.junctions)]
         self._timing = Timing(network, orders)
         self._splits = Splits(self._timing)
@@ -67,8 +70,9 @@ class PolicyAppraisal:
         self._block_s = self._splits.least_cycle_s / stages
         program = network.junction_program
         self._cycle_s = network.program_cycle_ms[program] / MS_PER_S
-        self._offset_s = network.program_offset_ms[program] / MS_PER_S
-        self._plan_green_s, self._windows = self._read_plans()
+        self._plan_green_s, windows = self._read_plans()
+        offset_s = network.program_offset_ms[program] / MS_PER_S
+        self._links = Progression(self._timing, feeds, windows, self._cycle_s, offset_s)
         owner = np.full(network.lanes, -1, dtype=np.int64)
         signalised = network.conn_group >= 0
         owner[network.conn_from_lane[signalised]] = network.group_junction[
@@ -76,19 +80,38 @@ class PolicyAppraisal:
         ]
         self._lanes = np.flatnonzero((owner >= 0) & (network.lane_use != NOT_MOTOR))
         self._owner = owner[self._lanes]
-        self._green_of: dict[int, NDArray[np.float64]] = {}
-        self._served: dict[int, NDArray[np.float64]] = {}
+
+    @property
+    def groups(self) -> int:
+        """How many sub-areas there are."""
+        return int(self.group.max(initial=-1)) + 1
 
     def compare(self, flow_vps: NDArray[np.float32]) -> Appraisal:
         """Appraise both policies; ``flow_vps`` float32[lanes]: arrivals on each lane."""
+        work = self.pieces(flow_vps)
+        while True:
+            try:
+                next(work)
+            except StopIteration as done:
+                appraisal: Appraisal = done.value
+                return appraisal
+
+    def pieces(self, flow_vps: NDArray[np.float32]) -> Generator[None, None, Appraisal]:
+        """`compare` in pieces of work, so that no tick of a city has to do all of it."""
         network = self._network
         table = service_table(network, permissive_rates(network, flow_vps))
-        free_rate = self._free(flow_vps, table)
+        yield
+        free_rate: NDArray[np.float64] = np.full(network.junctions, np.inf)
+        for cycle_s in CYCLES_S:
+            tried_s = np.full(network.junctions, cycle_s)
+            greens = self._splits.greens(tried_s, flow_vps, table, STEP_S)
+            free_rate = np.minimum(free_rate, greens[1])
+            yield
         effective_s = np.maximum(self._plan_green_s[table.stage] - 1.0, 0.0)
         green_s: NDArray[np.float64] = np.bincount(
             table.lane, table.rate * effective_s, minlength=network.lanes
         ).astype(np.float64)
-        uniform, random = _hcm_delay(
+        uniform, random = hcm_delay(
             flow_vps[self._lanes], green_s[self._lanes], self._cycle_s[self._owner]
         )
         capacity = DESIGN_FLOW_VPS * green_s[self._lanes] / self._cycle_s[self._owner]
@@ -99,7 +122,9 @@ class PolicyAppraisal:
         quiet = 1.0 - np.clip(mean_use / np.maximum(total, 1e-9) / BUSY, 0.0, 1.0)
         free_rate *= FREE_BASE + FREE_PER_S * self._block_s
         free_rate *= np.maximum(1.0 - FREE_QUIET * quiet, FREE_LEAST)
-        progress, mean_progress = self._progression(flow_vps)
+        planned, chance = np.zeros(network.links), np.zeros(network.links)
+        yield from self._links.rates(flow_vps, (planned, chance))
+        progress, mean_progress = self._progression(planned, chance)
         link = network.lane_link[self._lanes]
         plan_rate: NDArray[np.float64] = np.bincount(
             self._owner, uniform * progress[link] + random, minlength=network.junctions
@@ -111,14 +136,6 @@ class PolicyAppraisal:
             return np.bincount(self.group, rate, minlength=self.groups) / np.maximum(total, 1e-9)
 
         return Appraisal(per_vehicle(plan_rate), per_vehicle(free_rate), mean_progress)
-
-    def _free(self, flow_vps: NDArray[np.float32], service: Service) -> NDArray[np.float64]:
-        """Delay of each junction alone at its best cycle (vehicle-seconds per second)."""
-        tried = [
-            self._splits.greens(np.full(self._network.junctions, c), flow_vps, service, STEP_S)[1]
-            for c in CYCLES_S
-        ]
-        return np.asarray(np.min(tried, axis=0), dtype=np.float64)
 
     def _read_plans(self) -> tuple[NDArray[np.float64], list[NDArray[np.int32]]]:
         """(vehicle green of each stage a cycle, stage in each bin of each junction's cycle)."""
@@ -142,30 +159,10 @@ class PolicyAppraisal:
         return green_s, windows
 
     def _progression(
-        self, flow_vps: NDArray[np.float32]
+        self, planned: NDArray[np.float64], random: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(delay by the plan's offsets over that of random ones, of each link; mean by group)."""
-        network, feeds = self._network, self._feeds
-        planned, random = np.zeros(network.links), np.zeros(network.links)
-        for k in range(len(feeds.move)):
-            move, link = int(feeds.move[k]), int(feeds.link[k])
-            up, down = int(network.move_junction[move]), int(network.link_junction[link])
-            if self._cycle_s[up] != self._cycle_s[down]:
-                continue
-            conns = self._timing.conns_of(move)
-            vps = float((flow_vps[network.conn_from_lane[conns]] * network.conn_share[conns]).sum())
-            leaving = self._leaving(move, up, conns)
-            if vps <= 0.0 or not leaving.any():
-                continue
-            bins = len(leaving)
-            delay = platoon_delay(
-                vps * bins * BIN_S * leaving / leaving.sum(),
-                self._served_veh(link, down),
-                feeds.travel_s[k] / BIN_S,
-            )
-            shift = round(float(self._offset_s[down] - self._offset_s[up]) / BIN_S) % bins
-            planned[link] += delay[shift]
-            random[link] += delay.mean()
+        network = self._network
         factor = np.where(
             random > 0, np.clip(planned / np.maximum(random, 1e-9), *PROGRESSION), 1.0
         )
@@ -177,24 +174,8 @@ class PolicyAppraisal:
         mean = np.where(sums[1] > 0, sums[0] / np.maximum(sums[1], 1e-9), 1.0)
         return factor, mean
 
-    def _leaving(self, move: int, junction: int, conns: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Share of a movement that is green in each bin of the plan; worked out once."""
-        if move not in self._green_of:
-            self._green_of[move] = self._timing.conn_green(junction, self._windows[junction], conns)
-        return self._green_of[move]
 
-    def _served_veh(self, link: int, junction: int) -> NDArray[np.float64]:
-        """Vehicles that can leave a link in each bin of the plan; worked out once."""
-        if link not in self._served:
-            network = self._network
-            lanes = np.arange(network.link_lane_ptr[link], network.link_lane_ptr[link + 1])
-            ahead = np.arange(*network.lane_conn_ptr[[lanes[0], lanes[-1] + 1]])
-            green = self._timing.conn_green(junction, self._windows[junction], ahead)
-            self._served[link] = green * len(lanes) * BASE_SAT_FLOW_VPS * BIN_S
-        return self._served[link]
-
-
-def _hcm_delay(
+def hcm_delay(
     flow_vps: NDArray[np.floating], green_s: NDArray[np.float64], cycle_s: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(uniform, incremental) vehicle-seconds per second, HCM 6th ed. eq. 19-20, 19-26."""

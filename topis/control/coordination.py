@@ -8,15 +8,20 @@ junctions are moved one at a time as long as the sum falls.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from topis._core.offset_sweep import along_tree, descend, step_all
 from topis._core.platoon import queue_by_offset
 from topis.model.corridor import link_ahead
 from topis.model.network import Network
+
+F8 = NDArray[np.float64]
+I4 = NDArray[np.int32]
+I8 = NDArray[np.int64]
 
 #: Junctions further apart than this are not coordinated: platoons have dispersed (m).
 COUPLING_DISTANCE_M = 1_000.0
@@ -24,6 +29,46 @@ _MOST_LINKS_BETWEEN = 15
 #: Step of the offset search (s); profiles have one bin per step.
 BIN_S = 2.0
 _MOST_SWEEPS = 12
+
+
+#: A junction moves to another offset if that saves more than this share of the delay around it:
+#: less is rounding.
+EQUAL_SHARE = 1e-5
+#: A small step of an offset must save this share of the delay around its junction: less is
+#: within what the profiles do not know, and each step disturbs what runs.
+STEP_WORTH = 0.03
+
+
+@dataclass(frozen=True)
+class LinkTables:
+    """Delay of links for every difference of offsets, in vehicle-seconds a cycle.
+
+    ``up``, ``down`` int32[links]: junctions at the ends. ``bins`` int32[junctions] of the cycle,
+    alike at both ends. ``delay`` float32[links, at least bins]: entry d, the downstream cycle
+    starts d bins later. ``told`` bool[links]: whether there was traffic.
+    """
+
+    up: I4
+    down: I4
+    bins: I4
+    delay: NDArray[np.float32]
+    told: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, junctions: int, links: Sequence[tuple[int, int, F8]], bins: int) -> LinkTables:
+        """Tables of links (upstream, downstream, delay for every difference) of one cycle."""
+        return cls(
+            np.array([up for up, _, _ in links], dtype=np.int32),
+            np.array([down for _, down, _ in links], dtype=np.int32),
+            np.full(junctions, bins, dtype=np.int32),
+            np.array([delay for _, _, delay in links], dtype=np.float32).reshape(len(links), bins),
+            np.ones(len(links), dtype=bool),
+        )
+
+    def at(self, offset: NDArray[np.integer]) -> F8:
+        """Delay of each link at these offsets (bins, int[junctions]), float64[links]."""
+        apart = (offset[self.down] - offset[self.up]) % self.bins[self.up]
+        return self.delay[np.arange(len(self.up)), apart].astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -100,69 +145,102 @@ def platoon_delay(
     return delay * BIN_S
 
 
-def best_offsets(
-    junctions: int, pairs: list[tuple[int, int, NDArray[np.float64]]], bins: int
-) -> NDArray[np.int64]:
-    """Offsets (in bins) of least total delay by descent from two starts, int64[junctions].
+class Descent:
+    """Junctions moved one at a time to where the links around them cost less.
 
-    ``pairs``: (upstream, downstream, delay for every difference).
+    ``up``, ``down`` int32[links]: junctions at the ends; they are visited in the order in which
+    the links first name them. Those that come after no neighbour make up a *turn* together with
+    all whose neighbours before them had earlier turns: the answer is that of one after the
+    other, and those of a turn may be looked at at once.
     """
-    around: dict[int, list[tuple[int, int, NDArray[np.float64]]]] = defaultdict(list)
-    for up, down, table in pairs:
-        around[up].append((up, down, table))
-        around[down].append((up, down, table))
 
-    def total(offset: NDArray[np.int64]) -> float:
-        return sum(float(t[(offset[d] - offset[u]) % bins]) for u, d, t in pairs)
+    def __init__(self, junctions: int, up: I4, down: I4, threads: int = 1) -> None:
+        self._junctions, self._threads = junctions, threads
+        self._up, self._down = up.astype(np.int32), down.astype(np.int32)
+        ends = np.concatenate((self._up, self._down))
+        link = np.tile(np.arange(len(up), dtype=np.int32), 2)
+        by_end = np.lexsort((link, ends))
+        other = np.concatenate((self._down, self._up))
+        comes_in = np.repeat(np.array([0, 1], dtype=np.uint8), len(up))
+        ptr = np.searchsorted(ends[by_end], np.arange(junctions + 1)).astype(np.int32)
+        turn_ptr, turn_junction = self._turns(ptr, other[by_end])
+        # As the kernel wants them: the turns, and the links around each junction.
+        self._graph = turn_ptr, turn_junction, ptr, link[by_end], other[by_end], comes_in[by_end]
 
-    best = np.zeros(junctions, dtype=np.int64)
-    best_cost = np.inf
-    for start in (np.zeros(junctions, dtype=np.int64), _along_tree(junctions, pairs, bins)):
-        offset = start.copy()
-        for _ in range(_MOST_SWEEPS):
-            moved = False
-            for junction, links in around.items():
-                cost = np.zeros(bins)
-                for up, down, table in links:
-                    d = np.arange(bins)
-                    if up == junction:
-                        cost += table[(offset[down] - d) % bins]
-                    else:
-                        cost += table[(d - offset[up]) % bins]
-                choice = int(np.argmin(cost))
-                if cost[choice] < cost[offset[junction]] - 1e-9:
-                    offset[junction] = choice
-                    moved = True
-            if not moved:
-                break
-        cost_now = total(offset)
-        if cost_now < best_cost - 1e-9:
-            best, best_cost = offset, cost_now
-    return best
+    def _turns(self, ptr: I4, other: I4) -> tuple[I4, I4]:
+        """(starts, junctions) of the turns; ``ptr``, ``other``: neighbours of each junction."""
+        turn = np.full(self._junctions, -1, dtype=np.int32)
+        for junction in dict.fromkeys(np.column_stack((self._up, self._down)).ravel().tolist()):
+            turn[junction] = 1 + turn[other[ptr[junction] : ptr[junction + 1]]].max()
+        order = np.argsort(turn, kind="stable")
+        turns = np.arange(int(turn.max(initial=-1)) + 2)
+        starts = np.searchsorted(turn[order], turns)
+        return starts.astype(np.int32), order.astype(np.int32)
+
+    def best(self, tables: LinkTables, where: NDArray[np.bool_], group: I4) -> I8:
+        """Offsets (bins) of least total delay by descent from two starts, int64[junctions].
+
+        Zero where not ``where``. Junctions of a ``group`` int32[junctions] are judged together;
+        no link joins two groups.
+        """
+        zero = np.zeros(self._junctions, dtype=np.int32)
+        best = self._descend(tables, where, zero)
+        other = self._descend(tables, where, self._along_tree(tables, where))
+        groups = int(group.max(initial=-1)) + 1
+        least, tried = (
+            np.bincount(group[tables.down], tables.at(offset), minlength=groups)
+            for offset in (best, other)
+        )
+        return np.where((tried < least - 1e-9)[group], other, best).astype(np.int64)
+
+    def _descend(self, tables: LinkTables, where: NDArray[np.bool_], offset: I4) -> I4:
+        scratch = np.empty((self._threads, tables.delay.shape[1]), dtype=np.float32)
+        look = where.astype(np.uint8)
+        descend(
+            *self._graph, tables.bins, tables.delay, _MOST_SWEEPS, EQUAL_SHARE,
+            scratch, self._threads, look, offset,
+        )  # fmt: skip
+        return offset
+
+    def _along_tree(self, tables: LinkTables, where: NDArray[np.bool_]) -> I4:
+        """Offsets that suit the links with most at stake, each junction placed once."""
+        told = np.flatnonzero(tables.told & where[self._up])
+        best = np.zeros(len(self._up), dtype=np.int32)
+        stake = np.zeros(len(told), dtype=np.float32)
+        # Rows are longer than the cycle: each cycle of its own length is looked at apart.
+        bins = tables.bins[self._up[told]]
+        for count in np.unique(bins).tolist():
+            of_count = np.flatnonzero(bins == count)
+            rows = tables.delay[told[of_count], :count]
+            best[told[of_count]] = rows.argmin(axis=1)
+            stake[of_count] = rows.max(axis=1) - rows.min(axis=1)
+        order = told[np.argsort(-stake, kind="stable")].astype(np.int32)
+        parent, offset = (np.empty(self._junctions, dtype=np.int32) for _ in range(2))
+        along_tree(self._up, self._down, order, best, tables.bins, parent, offset)
+        return offset
+
+    def steps(self, tables: LinkTables, start: I8, reach: I4) -> I8:
+        """How far offsets (bins) get by small steps, each of them worth it, int64[junctions].
+
+        SCOOT's way (Hunt et al. 1981): no detour over worse offsets, so that every cycle on the
+        way is better than the one before. ``reach`` int32[junctions]: at most so far.
+        """
+        offset = (start % tables.bins).astype(np.int32)
+        way = np.empty(self._junctions, dtype=np.int32)
+        look = np.ones(self._junctions, dtype=np.uint8)
+        step_all(
+            *self._graph, tables.bins, tables.delay, reach, STEP_WORTH,
+            self._threads, look, offset, way,
+        )  # fmt: skip
+        return way.astype(np.int64)
 
 
-def _along_tree(
-    junctions: int, pairs: list[tuple[int, int, NDArray[np.float64]]], bins: int
-) -> NDArray[np.int64]:
-    """Offsets that suit the links with most at stake, each junction placed once."""
-    offset = np.zeros(junctions, dtype=np.int64)
-    group = list(range(junctions))
-    stake = sorted(range(len(pairs)), key=lambda k: -float(pairs[k][2].max() - pairs[k][2].min()))
+def best_offsets(junctions: int, links: Sequence[tuple[int, int, F8]], bins: int) -> I8:
+    """Offsets (in bins) of least total delay among some junctions, int64[junctions].
 
-    def find(j: int) -> int:
-        while group[j] != j:
-            j = group[j]
-        return j
-
-    members: dict[int, list[int]] = {j: [j] for j in range(junctions)}
-    for k in stake:
-        up, down, table = pairs[k]
-        a, b = find(up), find(down)
-        if a == b:
-            continue
-        shift = (offset[up] + int(np.argmin(table)) - offset[down]) % bins
-        for j in members[b]:
-            offset[j] = (offset[j] + shift) % bins
-        members[a] += members.pop(b)
-        group[b] = a
-    return offset
+    ``links``: (upstream, downstream, delay for every difference).
+    """
+    tables = LinkTables.of(junctions, links, bins)
+    group = np.zeros(junctions, dtype=np.int32)
+    everywhere = np.ones(junctions, dtype=bool)
+    return Descent(junctions, tables.up, tables.down).best(tables, everywhere, group)

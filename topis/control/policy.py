@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import numpy as np
 from numpy.typing import NDArray
 
-from topis.control.appraisal import PolicyAppraisal
+from topis.control.appraisal import Appraisal, PolicyAppraisal
 from topis.model.network import Network
 from topis.model.state import TrafficState, zero_if_unknown
 from topis.units import BASE_SAT_FLOW_VPS, MS_PER_S, to_ms
@@ -20,6 +22,8 @@ PERIOD_S = 300.0
 #: Until flows are known the shipped splits tell them: as much as this long of watching lanes
 #: at this degree of saturation.
 PRIOR_S, PRIOR_SATURATION = 600.0, 0.5
+#: Networks of more signals are appraised a piece a tick, so that no tick is a long one.
+AT_ONCE = 500
 
 
 class PolicyChoice:
@@ -33,9 +37,25 @@ class PolicyChoice:
         self._watched_s = 0.0
         self._last_ms: int | None = None
         self._next_ms: int | None = None
-        self._free_group = np.ones(self._appraisal.groups, dtype=bool)
+        self._work: Generator[None, None, Appraisal] | None = None
+        self._first = True
         self.free: NDArray[np.bool_] = np.ones(network.junctions, dtype=bool)
         self.notes: list[tuple[int, str]] = []
+
+    @property
+    def flow_vps(self) -> NDArray[np.float32]:
+        """Traffic as watched for some minutes, float32[lanes]."""
+        flow = (self._sum_vps + PRIOR_S * self._prior_vps) / (self._watched_s + PRIOR_S)
+        return flow.astype(np.float32)
+
+    def group_by(self, area: NDArray[np.int32]) -> None:
+        """Choose for these sub-areas from now on, int32[junctions].
+
+        Until they are appraised each junction goes on as it did.
+        """
+        self._appraisal.group = area
+        self._work = None
+        self._next_ms = None
 
     def update(self, state: TrafficState) -> None:
         """Watch the flows; every few minutes appraise both policies."""
@@ -44,30 +64,42 @@ class PolicyChoice:
             self._sum_vps += dt_s * zero_if_unknown(state.flow_vps)
             self._watched_s += dt_s
         self._last_ms = state.time_ms
-        if self._next_ms is not None and state.time_ms < self._next_ms:
-            return
-        first = self._next_ms is None
-        self._next_ms = state.time_ms + to_ms(PERIOD_S)
-        if self._network.junctions:
-            self._choose(state.time_ms, first)
+        if self._next_ms is None or state.time_ms >= self._next_ms:
+            self._next_ms = state.time_ms + to_ms(PERIOD_S)
+            if self._network.junctions:
+                self._work = self._appraisal.pieces(self.flow_vps)
+                # What was seen longer ago counts less.
+                self._sum_vps *= 0.5
+                self._watched_s *= 0.5
+        if self._work is not None:
+            self._go_on(self._work, state.time_ms)
 
-    def _choose(self, now_ms: int, first: bool) -> None:
-        flow_vps = (self._sum_vps + PRIOR_S * self._prior_vps) / (self._watched_s + PRIOR_S)
-        cost = self._appraisal.compare(flow_vps.astype(np.float32))
-        # What was seen longer ago counts less.
-        self._sum_vps *= 0.5
-        self._watched_s *= 0.5
+    def _go_on(self, work: Generator[None, None, Appraisal], now_ms: int) -> None:
+        """A piece of the appraisal, or all of it; once it is done, the choice."""
+        try:
+            next(work)
+            while self._network.junctions <= AT_ONCE:
+                next(work)
+        except StopIteration as done:
+            self._work = None
+            self._choose(done.value, now_ms)
+
+    def _choose(self, cost: Appraisal, now_ms: int) -> None:
+        group = self._appraisal.group
         ratio = cost.free_s / np.maximum(cost.plan_s, 1e-9)
-        bound = np.where(self._free_group & (not first), GIVE_UP, TAKE_UP)
+        # A sub-area keeps the policy of most of its junctions, unless the other is clearly better.
+        size = np.bincount(group, minlength=len(ratio))
+        was_free = 2 * np.bincount(group, self.free, minlength=len(ratio)) > size
+        bound = np.where(was_free & (not self._first), GIVE_UP, TAKE_UP)
         free = (ratio <= bound) | (cost.progression > GREEN_WAVE)
-        for group in np.flatnonzero((free != self._free_group) | first).tolist():
-            members = int((self._appraisal.group == group).sum())
+        told = (free != was_free) | self._first
+        self._first = False
+        for k in np.flatnonzero(told).tolist():
             text = (
-                f"sub-area {group} ({members} signals): "
-                f"{'free choice' if free[group] else 'the plan'}; appraised at "
-                f"{cost.free_s[group]:.0f} s a stop line free, {cost.plan_s[group]:.0f} s "
-                f"planned (progression {cost.progression[group]:.2f})"
+                f"sub-area {k} ({size[k]} signals): "
+                f"{'free choice' if free[k] else 'the plan'}; appraised at "
+                f"{cost.free_s[k]:.0f} s a stop line free, {cost.plan_s[k]:.0f} s "
+                f"planned (progression {cost.progression[k]:.2f})"
             )
             self.notes.append((now_ms, text))
-        self._free_group = free
-        self.free = free[self._appraisal.group]
+        self.free = free[group]

@@ -7,168 +7,193 @@ lanes downstream take it up each with its own green.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from topis.control.coordination import BIN_S, Feeds, platoon_delay
+from topis._core.offset_sweep import LinkProfiles, stage_bins
+from topis.control.coordination import BIN_S, Feeds, LinkTables
 from topis.control.timing import Timing
 from topis.model.feeds import START_S
+from topis.model.lamp import is_green
+from topis.model.network import Network
 from topis.units import BASE_SAT_FLOW_VPS
 
+F4 = NDArray[np.float32]
 F8 = NDArray[np.float64]
-#: (upstream junction, downstream junction, delay for each difference of offsets in bins).
-LinkDelays = list[tuple[int, int, F8]]
+I4 = NDArray[np.int32]
 
 #: A queue that outlasts its green waits the same whenever the platoon comes: what a link
 #: tells of offsets counts in full up to this degree of saturation, fading over the next part.
 TELLS_UP_TO = 0.90
 FADES_OVER = 0.15
-#: A small step of an offset must save this share of the delay around its junction: less is
-#: within what the profiles do not know, and each step disturbs what runs.
-STEP_WORTH = 0.03
 #: Robertson's dispersion: the first vehicles take this share of the mean travel time, and
 #: the platoon spreads with the factor 1 / (1 + 0.35 * that time).
 FIRST_SHARE = 0.8
 SPREAD = 0.35
+#: Rows of tables are padded to a multiple of this.
+PAD_BINS = 16
+
+
+def bins_of(cycle_s: F8) -> I4:
+    """Bins of cycles, at least one, int32[junctions]."""
+    return np.maximum(np.rint(cycle_s / BIN_S), 1).astype(np.int32)
 
 
 class Profiles:
-    """Delay of the links between signals for every difference of their offsets."""
+    """Delay of the links between signals for every difference of their offsets.
 
-    def __init__(self, timing: Timing, feeds: Feeds) -> None:
-        self._timing = timing
-        self._feeds = feeds
+    ``area`` int[junctions]: junctions of an area share a cycle; only feeds within one count.
+    ``up``, ``down`` int32[links]: the junctions at the ends of each link, in the order of feeds.
+    """
 
-    def delays(
-        self,
-        which: NDArray[np.intp],
-        windows: dict[int, NDArray[np.int32]],
-        flow_vps: NDArray[np.float32],
-        bins: int,
-    ) -> LinkDelays:
-        """(upstream, downstream, vehicle-seconds a cycle for each difference) per link.
+    def __init__(
+        self, timing: Timing, feeds: Feeds, area: NDArray[np.integer], threads: int = 1
+    ) -> None:
+        network = timing.network
+        self._timing, self._threads = timing, threads
+        self._local_stage = timing.stage - network.junction_stage_ptr[timing.junction]
+        up, down = network.move_junction[feeds.move], network.link_junction[feeds.link]
+        which = np.flatnonzero(area[up] == area[down])
+        # Feeds of the same link and travel time are one way: their platoons go together.
+        link = _in_order(up[which].astype(np.int64) * network.links + feeds.link[which])
+        by_way = np.lexsort((which, feeds.travel_s[which], link))
+        which, link = which[by_way], link[by_way]
+        travel_s = feeds.travel_s[which]
+        new_way = np.ones(len(which), dtype=bool)
+        new_way[1:] = (np.diff(link) != 0) | (np.diff(travel_s) != 0.0)
+        way_first = np.flatnonzero(new_way)
+        link_first = np.searchsorted(link, np.arange(int(link.max(initial=-1)) + 1))
+        self.up: I4 = up[which][link_first].astype(np.int32)
+        self.down: I4 = down[which][link_first].astype(np.int32)
+        links = len(link_first)
+        first_bins = FIRST_SHARE * (travel_s[way_first] + START_S) / BIN_S
+        way_link = link[way_first]
+        self._kernel = LinkProfiles(
+            link_way_ptr=np.searchsorted(way_link, np.arange(links + 1)).astype(np.int32),
+            link_down=self.down,
+            way_up=self.up[way_link],
+            way_link=way_link.astype(np.int32),
+            way_late_bins=first_bins,
+            way_factor=(1.0 / (1.0 + SPREAD * first_bins)).astype(np.float32),
+            feed_ptr=np.append(way_first, len(which)).astype(np.int32),
+            **_feed_arrays(timing, feeds.move[which]),
+            **_class_arrays(network, feeds.link[which][link_first], self.down),
+            bin_s=BIN_S,
+            tells_up_to=TELLS_UP_TO,
+            fades_over=FADES_OVER,
+        )
 
-        ``which``: feeds to look at; ``windows``: `Timing.green_bins` of each junction;
-        ``flow_vps`` float32[lanes].
+    def tables(self, bins: I4, green_s: F8, flow_vps: F4) -> LinkTables:
+        """Delay of every link, vehicle-seconds a cycle for each difference of its offsets.
+
+        ``bins`` int32[junctions]: of the cycle, alike within an area; ``green_s``
+        float64[steps] with what is held; ``flow_vps`` float32[lanes].
         """
-        network, feeds = self._timing.network, self._feeds
-        platoons: dict[tuple[int, int], F8] = {}
-        for k in which:
-            up, link = int(network.move_junction[feeds.move[k]]), int(feeds.link[k])
-            leaving = self._departures(int(feeds.move[k]), windows[up], flow_vps)
-            spread = _disperse(leaving, float(feeds.travel_s[k]) + START_S)
-            platoons[up, link] = platoons.get((up, link), 0.0) + spread
-        return [
-            (up, int(network.link_junction[link]), cost)
-            for (up, link), platoon in platoons.items()
-            if (cost := self._link_delay(link, platoon, windows, flow_vps)) is not None
-        ]
+        timing = self._timing
+        width = -(-int(bins.max(initial=1)) // PAD_BINS) * PAD_BINS
+        shown = np.empty((len(bins), width), dtype=np.int16)
+        stage_bins(
+            timing.ptr, self._local_stage, timing.change_s, green_s, timing.held_s, BIN_S, bins,
+            self._threads, shown,
+        )  # fmt: skip
+        delay = np.empty((len(self.up), width), dtype=np.float32)
+        told = np.empty(len(self.up), dtype=np.uint8)
+        scratch = np.empty((self._threads, LinkProfiles.scratch_size(width)), dtype=np.float32)
+        self._kernel.delays(bins, shown, flow_vps, scratch, self._threads, delay, told)
+        return LinkTables(self.up, self.down, bins, delay, told.astype(bool))
 
-    def _departures(self, move: int, shown: NDArray[np.int32], flow_vps: NDArray[np.float32]) -> F8:
-        """Vehicles of a movement that leave in each bin of its junction's cycle."""
-        network, timing = self._timing.network, self._timing
-        conns = timing.conns_of(move)
-        share = network.conn_share[conns].astype(np.float64)
-        arriving = float((flow_vps[network.conn_from_lane[conns]] * share).sum()) * BIN_S
-        junction = int(network.move_junction[move])
-        capacity = timing.conn_green(junction, shown, conns) * BASE_SAT_FLOW_VPS * BIN_S
-        capacity *= float(share.sum())
-        leaving, queue = np.zeros(len(shown)), 0.0
-        for _ in range(2):
-            for b, most in enumerate(capacity.tolist()):
-                leaving[b] = min(queue + arriving, most)
-                queue += arriving - leaving[b]
-        return leaving
 
-    def _link_delay(
-        self,
-        link: int,
-        platoon: F8,
-        windows: dict[int, NDArray[np.int32]],
-        flow_vps: NDArray[np.float32],
-    ) -> F8 | None:
-        network, timing = self._timing.network, self._timing
-        down, bins = int(network.link_junction[link]), len(platoon)
-        # Lanes with the same lights are one.
+def _in_order(key: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Numbers of the distinct keys in the order in which they first come."""
+    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    number: NDArray[np.int64] = rank[inverse.ravel()]
+    return number
+
+
+def _feed_arrays(timing: Timing, moves: I4) -> dict[str, Any]:
+    """What each feed (a movement) discharges in each stage, and whose traffic it is."""
+    network = timing.network
+    conns, conn_ptr = _joined([timing.conns_of(move) for move in moves.tolist()])
+    share = network.conn_share[conns]
+    feed = np.repeat(np.arange(len(moves)), np.diff(conn_ptr))
+    carried = np.bincount(feed, share, minlength=len(moves)).astype(np.float64)
+    veh_ptr, veh = _served_veh(
+        network,
+        network.move_junction[moves],
+        feed,
+        network.conn_group[conns],
+        BASE_SAT_FLOW_VPS * carried,
+    )
+    return {
+        "feed_veh_ptr": veh_ptr,
+        "feed_veh": veh,
+        "conn_ptr": conn_ptr,
+        "conn_lane": network.conn_from_lane[conns],
+        "conn_share": share,
+    }
+
+
+def _class_arrays(network: Network, links: I4, junction: I4) -> dict[str, Any]:
+    """Lanes of each link by their lights: those with the same ones are a class."""
+    classes: list[list[int]] = []
+    count = []
+    for link in links.tolist():
         lanes: dict[tuple[int, ...], list[int]] = {}
         for lane in range(*network.link_lane_ptr[[link, link + 1]].tolist()):
-            conns = np.arange(*network.lane_conn_ptr[[lane, lane + 1]])
-            groups = np.unique(network.conn_group[conns])
+            groups = np.unique(network.conn_group[slice(*network.lane_conn_ptr[[lane, lane + 1]])])
             if (groups >= 0).any():
                 lanes.setdefault(tuple(groups.tolist()), []).append(lane)
-        counted = sum(float(flow_vps[alike].sum()) for alike in lanes.values()) * bins * BIN_S
-        total = float(platoon.sum())
-        if total <= 0.0 or counted <= 0.0:
-            return None
-        # Counted downstream: what the platoon does not bring comes evenly.
-        coming = platoon * min(counted / total, 1.0) + max(counted - total, 0.0) / bins
-        cost = np.zeros(bins)
-        for alike in lanes.values():
-            first, last = network.lane_conn_ptr[[alike[0], alike[0] + 1]]
-            green = timing.conn_green(down, windows[down], np.arange(first, last))
-            share = float(flow_vps[alike].sum()) * bins * BIN_S / counted
-            capacity = green * len(alike) * BASE_SAT_FLOW_VPS * BIN_S
-            degree = share * counted / max(float(capacity.sum()), 1e-9)
-            weight = min(max((TELLS_UP_TO + FADES_OVER - degree) / FADES_OVER, 0.0), 1.0)
-            if weight > 0.0:
-                within = coming * share * min(0.95 / max(degree, 1e-9), 1.0)
-                cost += weight * platoon_delay(within, capacity, 0.0)
-        return cost
+        classes += lanes.values()
+        count.append(len(lanes))
+    class_lane, lane_ptr = _joined([np.array(lanes, dtype=np.intp) for lanes in classes])
+    # All lanes of a class have the lights of its first.
+    of_first = [np.arange(*network.lane_conn_ptr[[k[0], k[0] + 1]]) for k in classes]
+    conns, conn_ptr = _joined(of_first)
+    veh_ptr, veh = _served_veh(
+        network,
+        np.repeat(junction, count),
+        np.repeat(np.arange(len(classes)), np.diff(conn_ptr)),
+        network.conn_group[conns],
+        BASE_SAT_FLOW_VPS * np.diff(lane_ptr),
+    )
+    return {
+        "class_ptr": np.cumsum([0, *count]).astype(np.int32),
+        "class_lane_ptr": lane_ptr,
+        "class_lane": class_lane.astype(np.int32),
+        "class_veh_ptr": veh_ptr,
+        "class_veh": veh,
+    }
 
 
-def total_delay(pairs: LinkDelays, offset: NDArray[np.int64], bins: int) -> float:
-    """Delay of all links at these offsets (bins), in vehicle-seconds a cycle."""
-    return sum(float(t[(offset[d] - offset[u]) % bins]) for u, d, t in pairs)
+def _served_veh(
+    network: Network, junction: I4, item: NDArray[np.intp], group: I4, most_vps: F8
+) -> tuple[I4, F4]:
+    """(starts, vehicles per bin) of some items: while changing, then in each local stage.
 
-
-def step_offsets(
-    pairs: LinkDelays, start: NDArray[np.int64], bins: int, reach: int
-) -> NDArray[np.int64]:
-    """Offsets (bins) found by small steps, each of them worth it, at most ``reach`` from start.
-
-    SCOOT's way (Hunt et al. 1981): no detour over worse offsets, so that every cycle on the
-    way is better than the one before.
+    ``junction`` int32[items]; ``item`` and ``group`` [pairs]: the lights of each item, -1 for
+    none; of ``most_vps`` float64[items] the share goes that is green.
     """
-    offset = start.copy()
-    around: dict[int, LinkDelays] = {}
-    for pair in pairs:
-        around.setdefault(pair[0], []).append(pair)
-        around.setdefault(pair[1], []).append(pair)
-    for _ in range(reach):
-        moved = False
-        for junction, links in around.items():
-            steps = (-1, 0, 1)
-            costs = [_delay_moved(links, offset, junction, step, bins) for step in steps]
-            best = int(np.argmin(costs))
-            nearer = abs(offset[junction] + steps[best] - start[junction]) <= reach
-            if nearer and costs[best] < costs[1] * (1.0 - STEP_WORTH):
-                offset[junction] += steps[best]
-                moved = True
-        if not moved:
-            break
-    return offset
+    lit = group >= 0
+    item, group = item[lit], group[lit]
+    stages = np.diff(network.junction_stage_ptr)[junction]
+    ptr = np.append(0, np.cumsum(1 + stages))
+    local = np.concatenate([np.zeros(0, np.intp), *map(np.arange, stages[item])])
+    pair = np.repeat(np.arange(len(item)), stages[item])
+    at = junction[item[pair]]
+    stage = network.junction_stage_ptr[at] + local
+    code = network.stage_code_ptr[stage] + group[pair] - network.junction_group_ptr[at]
+    green = is_green(network.stage_code[code])
+    share = np.bincount(ptr[item[pair]] + 1 + local, green, minlength=int(ptr[-1]))
+    lights = np.maximum(np.bincount(item, minlength=len(junction)), 1)
+    veh = share * np.repeat(most_vps * BIN_S / lights, 1 + stages)
+    return ptr[:-1].astype(np.int32), veh.astype(np.float32)
 
 
-def _delay_moved(
-    links: LinkDelays, offset: NDArray[np.int64], junction: int, step: int, bins: int
-) -> float:
-    """Delay of the links around a junction if its offset were a step later."""
-    cost = 0.0
-    for up, down, table in links:
-        by = step if down == junction else -step
-        cost += float(table[(offset[down] - offset[up] + by) % bins])
-    return cost
-
-
-def _disperse(leaving: F8, travel_s: float) -> F8:
-    """The platoon as it reaches the next stop line, in bins of the same cycle."""
-    first = FIRST_SHARE * travel_s / BIN_S
-    whole, part = int(first), first - int(first)
-    late = (1.0 - part) * np.roll(leaving, whole) + part * np.roll(leaving, whole + 1)
-    factor = 1.0 / (1.0 + SPREAD * first)
-    arriving, now = np.zeros(len(late)), float(late.mean())
-    for _ in range(2):
-        for b, vehicles in enumerate(late.tolist()):
-            now += factor * (vehicles - now)
-            arriving[b] = now
-    return arriving
+def _joined(parts: list[NDArray[np.intp]]) -> tuple[NDArray[np.intp], I4]:
+    """Arrays one after the other, and where each starts."""
+    values = np.concatenate([np.zeros(0, np.intp), *parts])
+    return values, np.cumsum([0, *map(len, parts)]).astype(np.int32)

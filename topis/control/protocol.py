@@ -42,6 +42,7 @@ class Why(IntEnum):
     GAP = 10
     NO_CALL = 11
     OVERDUE_FIRST = 12
+    BY_PLAN = 13
 
     @property
     def text(self) -> str:
@@ -65,6 +66,7 @@ _WHY_TEXT = {
     Why.MAX_GREEN: "the stage has had its maximum green, and somebody else waits",
     Why.GAP: "no vehicle came within the passage time, and somebody else waits",
     Why.NO_CALL: "the stage could end, but nobody else waits",
+    Why.BY_PLAN: "no working sensor sees the junction, so it shows its plan",
     Why.OVERDUE_FIRST: "somebody has waited longer than is allowed, and is served first",
 }
 

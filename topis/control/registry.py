@@ -9,6 +9,7 @@ from typing import Any
 
 from topis.control.actuated import Actuated, ActuatedSettings
 from topis.control.adaptive import Adaptive, AdaptiveSettings
+from topis.control.city import City, CitySettings
 from topis.control.cosmos import Cosmos, CosmosSettings
 from topis.control.max_pressure import (
     CyclicMaxPressure,
@@ -31,6 +32,7 @@ class _NoSettings:
 _Maker = Callable[[Network, Any], Controller]
 _CONTROLLERS: dict[str, tuple[type, _Maker, str]] = {
     "adaptive": (AdaptiveSettings, Adaptive, "rolling-horizon search at every junction"),
+    "city": (CitySettings, City, "adaptive for cities: sub-areas, living plans, gates, library"),
     "shipped": (_NoSettings, lambda n, _: Shipped(n), "the programs as they are"),
     "cosmos": (CosmosSettings, Cosmos, "cycle, splits, offsets stepped once a cycle"),
     "webster": (WebsterSettings, Webster, "re-timed from counts: cycle, splits, offsets"),

@@ -15,7 +15,8 @@ class PlanTimeline:
 
     def __init__(self, network: Network) -> None:
         change_s = intergreen_ms(network) / MS_PER_S
-        rows = [_commands(network, j, change_s) for j in range(network.junctions)]
+        programs = network.junction_program.tolist()
+        rows = [plan_commands(network, j, p, change_s) for j, p in enumerate(programs)]
         self._command = np.concatenate([np.zeros(0, np.int16), *rows])
         self._cycle_s = np.array([len(row) for row in rows], dtype=np.int64)
         self._first = np.cumsum(self._cycle_s) - self._cycle_s
@@ -28,9 +29,13 @@ class PlanTimeline:
         return self._command[self._first[:, None] + since % self._cycle_s[:, None]]
 
 
-def _commands(network: Network, junction: int, change_s: NDArray[np.float64]) -> NDArray[np.int16]:
-    """One cycle of a junction: the stage commanded in each second, its intergreen included."""
-    program = int(network.junction_program[junction])
+def plan_commands(
+    network: Network, junction: int, program: int, change_s: NDArray[np.float64]
+) -> NDArray[np.int16]:
+    """One cycle of a program: the stage commanded in each second, its intergreen included.
+
+    Local numbers of the junction's stages; ``change_s`` as `service.intergreen_ms` has it.
+    """
     steps = slice(*network.program_stage_ptr[program : program + 2])
     low = int(network.junction_stage_ptr[junction])
     stage = network.program_stage[steps]

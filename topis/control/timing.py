@@ -161,6 +161,17 @@ class RunningCycles:
         self._step_end_ms = np.where(due[timing.junction], end_ms, self._step_end_ms)
         self.end_ms = self._step_end_ms[timing.ptr[1:] - 1]
 
+    def steps_of(self, junctions: NDArray[np.intp]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(steps of some junctions, whole seconds of each in its running cycle)."""
+        ptr = self._timing.ptr
+        count = np.diff(ptr)[junctions]
+        within = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
+        step = np.repeat(ptr[junctions], count) + within
+        begin_ms = np.where(
+            within == 0, self.start_ms[self._timing.junction[step]], self._step_end_ms[step - 1]
+        )
+        return step, (self._step_end_ms[step] - begin_ms) // MS_PER_S
+
     def stages(self, now_ms: int) -> NDArray[np.int32]:
         """Stage that each junction is to show, int32[junctions]."""
         timing = self._timing
