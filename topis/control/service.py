@@ -81,17 +81,25 @@ def permissive_rates(network: Network, flow_vps: NDArray[np.float32]) -> NDArray
     stage = np.repeat(np.arange(network.stages), np.diff(ptr))
     rate = np.ones(len(conn))
     conn_flow = zero_if_unknown(flow_vps)[network.conn_from_lane] * network.conn_share
-    served = set(zip(stage.tolist(), conn.tolist(), strict=True))
-    for k in np.flatnonzero(code != PRIORITY).tolist():
-        foes = network.conn_yield_idx[
-            network.conn_yield_ptr[conn[k]] : network.conn_yield_ptr[conn[k] + 1]
-        ]
-        against = sum(float(conn_flow[f]) for f in foes if (int(stage[k]), int(f)) in served)
-        if against <= 0.0:
-            rate[k] = PERMISSIVE_RATE if len(foes) == 0 else UNOPPOSED_RATE
-            continue
-        gaps = against * np.exp(-CRITICAL_GAP_S * against) / (1.0 - np.exp(-FOLLOW_UP_S * against))
-        rate[k] = np.clip(gaps / BASE_SAT_FLOW_VPS, 2.0 / 90.0 / BASE_SAT_FLOW_VPS, 0.9)
+    permissive = np.flatnonzero(code != PRIORITY)
+    first = network.conn_yield_ptr[conn[permissive]]
+    foes = network.conn_yield_ptr[conn[permissive] + 1] - first
+    item = np.repeat(np.arange(len(permissive)), foes)
+    within = np.arange(len(item)) - np.repeat(np.cumsum(foes) - foes, foes)
+    foe = network.conn_yield_idx[first[item] + within]
+    width = max(len(network.conn_share), 1)
+    served = np.sort(stage.astype(np.int64) * width + conn)
+    asked = stage[permissive][item].astype(np.int64) * width + foe
+    at = np.minimum(np.searchsorted(served, asked), max(len(served) - 1, 0))
+    comes = np.where(served[at] == asked, conn_flow[foe], 0.0) if len(asked) else np.zeros(0)
+    against = np.bincount(item, comes, minlength=len(permissive))
+    with np.errstate(invalid="ignore"):
+        gaps = against * np.exp(-CRITICAL_GAP_S * against)
+        gaps /= 1.0 - np.exp(-FOLLOW_UP_S * against)
+    least = 2.0 / 90.0 / BASE_SAT_FLOW_VPS
+    alone = np.where(foes == 0, PERMISSIVE_RATE, UNOPPOSED_RATE)
+    through = np.clip(gaps / BASE_SAT_FLOW_VPS, least, 0.9)
+    rate[permissive] = np.where(against <= 0.0, alone, through)
     return rate
 
 
