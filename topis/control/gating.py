@@ -156,10 +156,12 @@ class Gating:
         closes = self._able & (number > CLOSE * critical)
         opens = number < OPEN * critical
         gated = (self._gated | closes) & ~opens & self._able
-        # A gate that closes begins at what comes in now.
-        begins = np.where(self._gated & np.isfinite(self._inflow), self._inflow, self._through)
+        # Gates that close begin at what wants to come in now.
+        comes = self._comes_in(state)
+        begins = np.where(self._gated & np.isfinite(self._inflow), self._inflow, comes)
         inflow = begins - GAIN_P_VPS * (number - self._last_veh) + GAIN_I_VPS * (critical - number)
-        self._inflow = np.where(gated, np.maximum(inflow, 0.0), np.inf)
+        # Beyond what comes the regulator must not wind itself up.
+        self._inflow = np.where(gated, np.clip(inflow, LEAST_INFLOW * comes, comes), np.inf)
         for region in np.flatnonzero(gated != self._gated).tolist():
             what = "gated" if gated[region] else "open again"
             text = (
@@ -170,14 +172,19 @@ class Gating:
         self._gated, self._last_veh = gated, number
         self._share_out(state)
 
+    def _comes_in(self, state: TrafficState) -> F8:
+        """Traffic of the gates of each region (veh/s), float64[regions]."""
+        flow = zero_if_unknown(state.flow_vps)[self._gate_lane] * self._gate_share
+        return np.asarray(np.bincount(self._gate_into, flow, minlength=self.count))
+
     def _share_out(self, state: TrafficState) -> None:
         """Each gate's limit: by its traffic, but where its own queue is about to spill back."""
         network, lane, into = self._network, self._gate_lane, self._gate_into
         self._limit_vps = np.full(network.lanes, ENDLESS_VEH)
         closed = self._gated[into]
         flow = zero_if_unknown(state.flow_vps)[lane].astype(np.float64)
-        wanted = np.bincount(into, flow * self._gate_share, minlength=self.count)
-        share = np.clip(self._inflow / np.maximum(wanted, 1e-6), LEAST_INFLOW, 1.0)
+        wanted = np.maximum(self._comes_in(state), 1e-6)
+        share = np.clip(self._inflow / wanted, LEAST_INFLOW, 1.0)
         room = np.maximum(network.lane_length_m[lane] / JAM_SPACING_M, 1.0)
         full = zero_if_unknown(state.queue_veh)[lane] > FULL_QUEUE * room
         closed &= ~full & (share[into] < 1.0) & (network.lane_use[lane] != BUS_ONLY)

@@ -27,7 +27,7 @@ class LivingPlan:
         # One cycle of each junction: the stage commanded in each second since it began.
         self._row = np.zeros((network.junctions, _ROOM_S), dtype=np.int16)
         self._length_s = np.ones(network.junctions, dtype=np.int64)
-        self._start_s = np.full(network.junctions, -1, dtype=np.int64)
+        self._start_s = np.full(network.junctions, np.iinfo(np.int64).min // 2, dtype=np.int64)
 
     @property
     def area(self) -> NDArray[np.integer]:
@@ -46,7 +46,8 @@ class LivingPlan:
     def update(self, state: TrafficState, signals: SignalState) -> None:
         """Take in a tick; where a cycle ends the next one is made."""
         self._cosmos.decide(state, signals)
-        start_s = self._cosmos.running.start_ms // MS_PER_S
+        # A cycle that begins within a second shows from the next tick on.
+        start_s = -(-self._cosmos.running.start_ms // MS_PER_S)
         began = np.flatnonzero(start_s != self._start_s)
         if len(began):
             self._write(began)

@@ -93,14 +93,15 @@ class PlanLibrary:
             return
         cost = self._costs(flow_vps)
         areas = int(area.max(initial=-1)) + 1
-        by_name = np.stack([_summed(cost, column, area, areas) for column in self._of_name.T], 1)
+        # Who has no program of a name keeps its own.
+        own = np.where(self._of_name >= 0, self._of_name, self.program[:, None])
+        by_name = np.stack([np.bincount(area, cost[p], minlength=areas) for p in own.T], axis=1)
         now = np.bincount(area, cost[self.program], minlength=areas)
         best = by_name.argmin(axis=1)
         gain = (now - np.take_along_axis(by_name, best[:, None], 1)[:, 0]) * LOOK_S
-        wanted = self._of_name[np.arange(len(area)), best[area]]
-        wanted = np.where(wanted >= 0, wanted, self.program)
+        wanted = own[np.arange(len(area)), best[area]].astype(np.int32)
         loss = np.bincount(area, self._transition(wanted, flow_vps), minlength=areas)
-        changes = np.isfinite(gain) & (gain > loss) & (gain > 0.0)
+        changes = (gain > loss) & (gain > 0.0)
         moved = changes[area] & (wanted != self.program)
         for k in np.flatnonzero(np.bincount(area[moved], minlength=areas)).tolist():
             text = (
@@ -135,12 +136,6 @@ class PlanLibrary:
         owner = network.link_junction[network.lane_link[lanes]]
         traffic = np.bincount(owner, flow_vps[lanes], minlength=network.junctions)
         return np.asarray(traffic * lasts_s * more_s, dtype=np.float64)
-
-
-def _summed(cost: F8, program: I4, area: I4, areas: int) -> F8:
-    """Cost of a name in each area; infinite where a junction has no program of it."""
-    own = np.where(program >= 0, cost[np.maximum(program, 0)], np.inf)
-    return np.asarray(np.bincount(area, own, minlength=areas), dtype=np.float64)
 
 
 def _greens(network: Network, owner: I4) -> F8:

@@ -85,6 +85,7 @@ class StreetModel:
     """Vehicles of ``entries`` on the streets, from ``begin_s`` on, a second a step.
 
     ``chance`` float64[connections]: of who comes onto a link, the share that leaves by each.
+    ``keep_waits``: everyone's waits are kept for `waits`, which takes memory as time goes on.
     """
 
     def __init__(
@@ -94,9 +95,12 @@ class StreetModel:
         entries: Entries,
         behaviour: Behaviour,
         begin_s: int,
+        *,
+        keep_waits: bool = True,
     ) -> None:
         self.network = network
         self.now_s = begin_s
+        self._keep_waits = keep_waits
         self.behaviour = behaviour
         self.entries = entries
         # Where a road is cut into short pieces, those who stand do not fill one at once.
@@ -156,8 +160,9 @@ class StreetModel:
             self.entries.at_s, self.entries.number, **self._out,
         )  # fmt: skip
         self.now_s += 1
-        if made:
-            out = self._out
+        out = self._out
+        self.left_veh += int((out["out_conn"][:made] < 0).sum())
+        if made and self._keep_waits:
             self._passed.append(
                 (
                     out["out_lane"][:made].copy(),
@@ -165,7 +170,6 @@ class StreetModel:
                     out["out_depart_s"][:made].copy(),
                 )
             )
-            self.left_veh += int((out["out_conn"][:made] < 0).sum())
 
     def _show(self, lamps: NDArray[np.uint8]) -> None:
         """The first of yellow is driven through, as if it were still green."""
