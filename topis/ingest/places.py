@@ -55,7 +55,7 @@ class Places:
             write_whole(kept, self._district)
 
     def _add(self, path: Path) -> None:
-        for kind, table in _read(path).items():
+        for kind, table in read_places(path).items():
             own = self._district.setdefault(kind, {})
             stored = set(self._dimensions.names(kind).values())
             for name, district in table.items():
@@ -114,7 +114,14 @@ def districts_in(text: str | None, where: object) -> dict[str, dict[str, int]]:
         ) from None
 
 
-def _read(path: Path) -> dict[str, dict[str, int]]:
+def read_places(path: Path) -> dict[str, dict[str, int]]:
+    """Districts by kind and name of a table.
+
+    Raises
+    ------
+    InputError
+        The table cannot be read.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
