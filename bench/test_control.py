@@ -80,7 +80,7 @@ class Bank:
         ]
         self.junctions = [kinds[k % len(kinds)] for k in range(count)]
         self.rules = Rules()
-        packed = pack(self.junctions)
+        self.packed = packed = pack(self.junctions)
         self.kernel = packed.search(self.rules)
         self.inputs = packed.inputs
         shape = (int(packed.stream_ptr[-1]), packed.horizon)

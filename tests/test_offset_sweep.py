@@ -217,14 +217,15 @@ def test_threads_change_nothing_in_a_city() -> None:
     ends = [(number[:, :-1], number[:, 1:]), (number[:-1], number[1:])]
     up = np.concatenate([a.ravel() for a, b in ends] + [b.ravel() for a, b in ends])
     down = np.concatenate([b.ravel() for a, b in ends] + [a.ravel() for a, b in ends])
-    # In the order of a chequerboard: two turns.
-    order = np.argsort((up // side + up % side) % 2, kind="stable")
-    up, down = i4(up[order]), i4(down[order])
+    up, down = i4(up), i4(down)
     count = side * side
+    # In the order of a chequerboard: two turns.
+    order = i4(np.argsort(np.add(*np.divmod(np.arange(count), side)) % 2, kind="stable"))
     delay = rng.random((len(up), 32)).astype(np.float32)
     tables = LinkTables(up, down, np.full(count, bins, np.int32), delay, np.ones(len(up), bool))
     where, group = np.ones(count, bool), np.zeros(count, np.int32)
-    one, three = (Descent(count, up, down, threads) for threads in (1, 3))
+    one, three = (Descent(count, up, down, threads, order) for threads in (1, 3))
+    assert len(one._graph[0]) == 3
     assert one.best(tables, where, group).tolist() == three.best(tables, where, group).tolist()
     start, reach = rng.integers(0, bins, count), np.full(count, 3, np.int32)
     assert one.steps(tables, start, reach).tolist() == three.steps(tables, start, reach).tolist()

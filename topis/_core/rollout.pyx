@@ -9,6 +9,8 @@ out. The form of the search is that of rollout algorithms (Bertsekas 1997, J. He
 3), used for signals in the spirit of COP (Sen & Head 1997, Transp. Sci. 31).
 """
 
+from array import array
+
 cimport cython
 from libc.math cimport NAN
 from cython.parallel cimport prange, threadid
@@ -19,29 +21,229 @@ cdef extern from *:
        not reordered and nothing is fused, so that all of it gives the same bits. */
     typedef float *__restrict topis_floats;
     typedef const float *__restrict topis_const_floats;
+    static inline float topis_chosen(int first, float a, float b)
+    {
+        union { float value; unsigned int bits; } x, y;
+        x.value = a;
+        y.value = b;
+        x.bits = (x.bits & -(unsigned int)first) | (y.bits & ((unsigned int)first - 1));
+        return x.value;
+    }
     #if defined(__x86_64__) && defined(__linux__) && defined(__GLIBC__) && defined(__GNUC__) \\
         && !defined(__clang__) && defined(__OPTIMIZE__)
     #define topis_vector_float __attribute__((target_clones("avx2", "default"))) float
     #else
     #define topis_vector_float float
     #endif
+
+    /* What `second` does, by hand for AVX2: compilers make jumps of its choices. */
+    #if defined(__x86_64__) && defined(__GNUC__) && defined(__OPTIMIZE__)
+    #include <immintrin.h>
+    #define topis_second(V, P, GT, WAITS)                                                       \\
+        V queue_ = P##_loadu_ps(queue + i), open__ = P##_loadu_ps(open_ + i);                   \\
+        V arrive_ = P##_loadu_ps(arrive + i), one = P##_set1_ps(1.0f), pass;                    \\
+        if (foes >= 0) {                                                                        \\
+            V sum = foes > 0 ? WAITS(foe + i) : P##_setzero_ps();                               \\
+            V own_ = P##_loadu_ps(own + i), more, up;                                           \\
+            for (k = 1; k < foes; k++)                                                          \\
+                sum = P##_add_ps(sum, WAITS(foe + k * n + i));                                  \\
+            sum = P##_min_ps(sum, one);                                                         \\
+            pass = P##_sub_ps(own_, P##_mul_ps(P##_loadu_ps(yield_share + i), sum));            \\
+            more = P##_mul_ps(P##_sub_ps(one, sum), P##_sub_ps(own_, open__));                  \\
+            up = P##_and_ps(GT(pass, open__),                                                   \\
+                            GT(P##_loadu_ps(gives + i), P##_setzero_ps()));                     \\
+            open__ = P##_blendv_ps(open__, P##_add_ps(open__, more), up);                       \\
+        } else                                                                                  \\
+            pass = P##_loadu_ps(own + i);                                                       \\
+        V room_ = P##_loadu_ps(room + i);                                                       \\
+        V x = P##_add_ps(queue_, arrive_), stopped, waits;                                      \\
+        V d = P##_mul_ps(P##_mul_ps(P##_loadu_ps(cap + i), P##_loadu_ps(rate + i)), open__);    \\
+        d = P##_min_ps(P##_min_ps(P##_loadu_ps(inside + i), room_), P##_min_ps(x, d));          \\
+        P##_storeu_ps(room + i, P##_add_ps(P##_sub_ps(room_, d), P##_loadu_ps(refill + i)));    \\
+        P##_storeu_ps(open_ + i, P##_sub_ps(open__, P##_mul_ps(                                 \\
+            P##_mul_ps(open__, P##_sub_ps(one, pass)), d)));                                    \\
+        x = P##_sub_ps(x, d);                                                                   \\
+        stopped = P##_mul_ps(P##_mul_ps(P##_set1_ps(stop_s), arrive_), P##_min_ps(x, one));     \\
+        waits = P##_add_ps(x, P##_mul_ps(d, P##_loadu_ps(ahead + i)));                          \\
+        waits = P##_mul_ps(P##_mul_ps(P##_set1_ps(fade), P##_loadu_ps(weight + i)),             \\
+                           P##_add_ps(waits, stopped));                                         \\
+        P##_storeu_ps(cost + i, P##_add_ps(P##_loadu_ps(cost + i), waits));                     \\
+        P##_storeu_ps(queue + i, x);                                                            \\
+        P##_storeu_ps(gone + i, d);
+    #define topis_greater8(a, b) _mm256_cmp_ps(a, b, _CMP_GT_OQ)
+    #define topis_waits8(p) _mm256_i32gather_ps(wait, _mm256_loadu_si256((const __m256i *)(p)), 4)
+    #define topis_waits4(p) _mm_i32gather_ps(wait, _mm_loadu_si128((const __m128i *)(p)), 4)
+    /* Sixteen streams: who is waited for is in two registers. */
+    #define topis_waits16(p) topis_of_sixteen(low, high, _mm256_loadu_si256((const __m256i *)(p)))
+    __attribute__((target("avx2"), always_inline)) static inline __m256 topis_of_sixteen(
+        __m256 low, __m256 high, __m256i at)
+    {
+        __m256 found = _mm256_blendv_ps(
+            _mm256_permutevar8x32_ps(low, at), _mm256_permutevar8x32_ps(high, at),
+            _mm256_castsi256_ps(_mm256_slli_epi32(at, 28)));
+        return _mm256_andnot_ps(
+            _mm256_castsi256_ps(_mm256_srai_epi32(_mm256_slli_epi32(at, 27), 31)), found);
+    }
+    __attribute__((target("avx2"))) static void topis_second_avx2(
+        int n, int foes, float fade, float stop_s, topis_const_floats rate,
+        topis_const_floats own, topis_const_floats gives, topis_const_floats yield_share,
+        const int *foe, topis_const_floats arrive, topis_const_floats ahead,
+        topis_const_floats weight, topis_const_floats cap,
+        topis_const_floats refill, topis_const_floats inside, topis_floats queue,
+        topis_floats open_, topis_floats room, topis_floats cost, topis_floats gone, float *wait)
+    {
+        int i, k;
+        if (n == 16) {
+            __m256 gap = _mm256_set1_ps(2.5f), low, high;
+            low = _mm256_add_ps(_mm256_loadu_ps(queue),
+                                _mm256_mul_ps(gap, _mm256_loadu_ps(arrive)));
+            high = _mm256_add_ps(_mm256_loadu_ps(queue + 8),
+                                 _mm256_mul_ps(gap, _mm256_loadu_ps(arrive + 8)));
+            for (i = 0; i < 16; i += 8) {
+                topis_second(__m256, _mm256, topis_greater8, topis_waits16)
+            }
+            return;
+        }
+        if (foes > 0) {
+            __m128 gap = _mm_set1_ps(2.5f);
+            for (i = 0; i < n; i += 4)
+                _mm_storeu_ps(wait + i, _mm_add_ps(_mm_loadu_ps(queue + i),
+                                                   _mm_mul_ps(gap, _mm_loadu_ps(arrive + i))));
+            wait[n] = 0.0f;
+        }
+        for (i = 0; i + 8 <= n; i += 8) {
+            topis_second(__m256, _mm256, topis_greater8, topis_waits8)
+        }
+        if (i < n) {
+            topis_second(__m128, _mm, _mm_cmpgt_ps, topis_waits4)
+        }
+    }
+    /* The same for sixteen streams where a register holds them all. */
+    __attribute__((target("avx512f"))) static void topis_second_16(
+        int foes, float fade, float stop_s, topis_const_floats rate, topis_const_floats own,
+        topis_const_floats gives, topis_const_floats yield_share, const int *foe,
+        topis_const_floats arrive, topis_const_floats ahead, topis_const_floats weight,
+        topis_const_floats cap, topis_const_floats refill, topis_const_floats inside,
+        topis_floats queue, topis_floats open_, topis_floats room, topis_floats cost,
+        topis_floats gone)
+    {
+        __m512 coming = _mm512_loadu_ps(arrive), one = _mm512_set1_ps(1.0f);
+        __m512 q = _mm512_loadu_ps(queue), front = _mm512_loadu_ps(open_), left, d, x, waits;
+        __m512 pass = _mm512_loadu_ps(own), most = _mm512_loadu_ps(room);
+        int k;
+        if (foes >= 0) {
+            __m512 sum = _mm512_setzero_ps(), more;
+            __m512 wait = _mm512_add_ps(q, _mm512_mul_ps(_mm512_set1_ps(2.5f), coming));
+            __mmask16 up = _mm512_cmp_ps_mask(_mm512_loadu_ps(gives), sum, _CMP_GT_OQ);
+            for (k = 0; k < foes; k++) {
+                __m512i at = _mm512_loadu_si512(foe + 16 * k);
+                __mmask16 any = _mm512_cmplt_epi32_mask(at, _mm512_set1_epi32(16));
+                sum = _mm512_add_ps(sum, _mm512_maskz_permutexvar_ps(any, at, wait));
+            }
+            sum = _mm512_min_ps(sum, one);
+            more = _mm512_mul_ps(_mm512_sub_ps(one, sum), _mm512_sub_ps(pass, front));
+            pass = _mm512_sub_ps(pass, _mm512_mul_ps(_mm512_loadu_ps(yield_share), sum));
+            up &= _mm512_cmp_ps_mask(pass, front, _CMP_GT_OQ);
+            front = _mm512_mask_add_ps(front, up, front, more);
+        }
+        x = _mm512_add_ps(q, coming);
+        d = _mm512_mul_ps(_mm512_mul_ps(_mm512_loadu_ps(cap), _mm512_loadu_ps(rate)), front);
+        d = _mm512_min_ps(_mm512_min_ps(_mm512_loadu_ps(inside), most), _mm512_min_ps(x, d));
+        left = _mm512_add_ps(_mm512_sub_ps(most, d), _mm512_loadu_ps(refill));
+        _mm512_storeu_ps(room, left);
+        left = _mm512_mul_ps(_mm512_mul_ps(front, _mm512_sub_ps(one, pass)), d);
+        _mm512_storeu_ps(open_, _mm512_sub_ps(front, left));
+        x = _mm512_sub_ps(x, d);
+        left = _mm512_mul_ps(_mm512_mul_ps(_mm512_set1_ps(stop_s), coming), _mm512_min_ps(x, one));
+        waits = _mm512_add_ps(x, _mm512_mul_ps(d, _mm512_loadu_ps(ahead)));
+        waits = _mm512_mul_ps(_mm512_mul_ps(_mm512_set1_ps(fade), _mm512_loadu_ps(weight)),
+                              _mm512_add_ps(waits, left));
+        _mm512_storeu_ps(cost, _mm512_add_ps(_mm512_loadu_ps(cost), waits));
+        _mm512_storeu_ps(queue, x);
+        _mm512_storeu_ps(gone, d);
+    }
+    static int topis_has_avx512(void) { return __builtin_cpu_supports("avx512f") != 0; }
+    /* What `gains` does, its sums in registers; q: [n] scratch. */
+    __attribute__((target("avx2"))) static float topis_gains_avx2(
+        int n, int wide, int shown, float own, float worth_s, float least_veh,
+        topis_const_floats rate_of, topis_const_floats queue, topis_const_floats soon,
+        topis_const_floats cap, topis_const_floats weight, topis_const_floats room,
+        topis_const_floats open_, topis_floats sum, topis_floats q)
+    {
+        int i, s;
+        for (i = 0; i < n; i += 4) {
+            __m128 x = _mm_add_ps(_mm_loadu_ps(queue + i), _mm_loadu_ps(soon + i));
+            x = _mm_min_ps(x, _mm_mul_ps(_mm_loadu_ps(cap + i), _mm_set1_ps(worth_s)));
+            x = _mm_mul_ps(x, _mm_loadu_ps(weight + i));
+            x = _mm_and_ps(x, _mm_cmpge_ps(_mm_loadu_ps(room + i), _mm_set1_ps(least_veh)));
+            _mm_storeu_ps(q + i, x);
+        }
+        for (s = 0; s + 8 <= wide; s += 8) {
+            __m256 total = _mm256_setzero_ps();
+            for (i = 0; i < n; i++)
+                total = _mm256_add_ps(total, _mm256_mul_ps(
+                    _mm256_set1_ps(q[i]), _mm256_loadu_ps(rate_of + (size_t)i * wide + s)));
+            _mm256_storeu_ps(sum + s, total);
+        }
+        for (; s < wide; s += 4) {
+            __m128 total = _mm_setzero_ps();
+            for (i = 0; i < n; i++)
+                total = _mm_add_ps(total, _mm_mul_ps(
+                    _mm_set1_ps(q[i]), _mm_loadu_ps(rate_of + (size_t)i * wide + s)));
+            _mm_storeu_ps(sum + s, total);
+        }
+        for (i = 0; i < n; i++)
+            own += q[i] * open_[i] * rate_of[(size_t)i * wide + shown];
+        return own;
+    }
+    static int topis_has_avx2(void) { return __builtin_cpu_supports("avx2") != 0; }
+    #else
+    #define topis_second_avx2(n, foes, fade, stop_s, rate, own, gives, share, foe, arrive, \\
+        ahead, weight, cap, refill, inside, queue, open_, room, cost, gone, wait)
+    #define topis_gains_avx2(n, wide, shown, own, worth_s, least_veh, rate_of, queue, soon, cap, \\
+        weight, room, open_, sum, q) 0.0f
+    #define topis_second_16(foes, fade, stop_s, rate, own, gives, share, foe, arrive, ahead, \\
+        weight, cap, refill, inside, queue, open_, room, cost, gone)
+    static int topis_has_avx512(void) { return 0; }
+    static int topis_has_avx2(void) { return 0; }
+    #endif
     """
     ctypedef float* floats "topis_floats"
     ctypedef const float* const_floats "topis_const_floats"
     ctypedef float vector_float "topis_vector_float"
+    float chosen "topis_chosen"(int first, float a, float b) noexcept nogil
+    void second_avx2 "topis_second_avx2"(
+        int n, int foes, float fade, float stop_s, const float* rate, const float* own,
+        const float* gives, const float* yield_share, const int* foe,
+        const float* arrive, const float* ahead, const float* weight, const float* cap,
+        const float* refill, const float* inside, float* queue, float* open_, float* room,
+        float* cost, float* gone, float* wait,
+    ) noexcept nogil
+    float gains_avx2 "topis_gains_avx2"(
+        int n, int wide, int shown, float own, float worth_s, float least_veh,
+        const float* rate_of, const float* queue, const float* soon, const float* cap,
+        const float* weight, const float* room, const float* open_, float* sum, float* q,
+    ) noexcept nogil
+    void second_16 "topis_second_16"(
+        int foes, float fade, float stop_s, const float* rate, const float* own,
+        const float* gives, const float* yield_share, const int* foe, const float* arrive,
+        const float* ahead, const float* weight, const float* cap, const float* refill,
+        const float* inside, float* queue, float* open_, float* room, float* cost, float* gone,
+    ) noexcept nogil
+    int has_avx512 "topis_has_avx512"() noexcept nogil
+    int has_avx2 "topis_has_avx2"() noexcept nogil
 
 cdef enum:
     EXTENSIONS = 8
     MOST_STAGES = 64
+    # Accrued cost is compared with the best so far every so many steps.
+    PRUNE_EVERY = 4
     # What is known of a cost: all of it, that it is no less, that it is no more.
     EXACT = 0
     AT_LEAST = 1
     AT_MOST = 2
 #: Seconds of extension tried before a change; 0 must come first.
 cdef int[EXTENSIONS] EXTEND_S = [0, 2, 4, 7, 10, 14, 19, 25]
-#: Accrued cost is compared with the best so far every so many steps.
-cdef int PRUNE_EVERY = 4
-
 #: Part of a vehicle's own passage that must be free before it is through, and what one waits
 #: at least that is not served within the horizon (s).
 cdef float ONE_MORE_VEH = 0.5
@@ -57,8 +259,16 @@ cdef float LEAST_GAIN = 0.05
 cdef float NEVER_NONE = 1e-6
 cdef float ONE_VEH = 1.0
 
+#: No front is as far from open.
+cdef float NEVER_OPEN = -1e30
+#: Two ways to add up the same costs differ by a smaller share than this.
+cdef float ROUNDING = 1e-4
+
 #: Room inside a junction that is not joined.
 cdef float ENDLESS_VEH = 1e9
+
+cdef bint AVX2 = has_avx2()
+cdef bint AVX512 = has_avx512()
 
 cdef struct Table:
     # One junction's slice of the arrays; see `RolloutSearch`.
@@ -80,9 +290,11 @@ cdef struct Table:
     const int* min_green_s
     const int* yield_ptr
     const int* yield_stream
-    const float* yield_share
+    const int* foes
     const int* foe_ptr
-    const int* foe_stream
+    const int* foe
+    const float* gives
+    const float* yield_share
     const short* plan
     float plan_weight
     float* arrive
@@ -92,28 +304,58 @@ cdef struct Table:
     float* could
     float* gone
     float* inside
+    float* wait
+    float* busy
+    float* passes
+    float* rate_change
 
 cdef struct Play:
     # A junction in the middle of being played out.
     int now_s, stage, green_s, next_stage, hold_s, lost_s
     float charged, fade
-    float* rate
-    float* pass_share
+    const float* rate
     float* queue
     float* open
     float* room
     float* cost
 
 
-cdef vector_float advance(
-    int n, float fade, float stop_s, const_floats rate, const_floats pass_share,
+cdef float second(
+    int n, int foes, float fade, float stop_s, const_floats rate, const_floats own,
+    const_floats gives, const_floats yield_share, const int* foe,
     const_floats arrive, const_floats ahead, const_floats weight, const_floats cap,
     const_floats refill, const_floats inside, floats queue, floats open_, floats room,
-    floats cost, floats gone,
+    floats cost, floats gone, floats wait, floats busy, floats passes,
 ) noexcept nogil:
-    """One second of ``n`` streams (a multiple of 4): arrivals, discharge, cost, room."""
-    cdef int i
-    cdef float x, d, stopped, one = 1.0
+    """One second of ``n`` streams (a multiple of 4): gaps, arrivals, discharge, cost, room.
+
+    Turns that give way (``gives`` 1, others 0) go when those with priority have no queue, in
+    their gaps: ``foe`` [foes, n] are the streams each waits for, n where there is none; ``own``
+    the stage's ``pass_share``. ``foes`` -1: nobody gives way.
+    """
+    cdef int i, _
+    cdef float x, d, stopped, passing, lead, front, one = 1.0, never = NEVER_OPEN
+    if foes >= 0:
+        for i in range(n):
+            wait[i] = queue[i] + GAP_S * arrive[i]
+            busy[i] = 0.0
+        wait[n] = 0.0
+        for _ in range(foes):
+            for i in range(n):
+                busy[i] += wait[foe[i]]
+            foe = foe + n
+        for i in range(n):
+            x = busy[i] if busy[i] < one else one
+            passing = own[i] - yield_share[i] * x
+            passes[i] = passing
+            front = open_[i]
+            lead = passing if gives[i] > 0.0 else never
+            # Who stood at the front for a gap gets it.
+            x = front + (one - x) * (own[i] - front)
+            open_[i] = x if lead > front else front
+    else:
+        for i in range(n):
+            passes[i] = own[i]
     for i in range(n):
         x = queue[i] + arrive[i]
         d = cap[i] * rate[i] * open_[i]
@@ -121,13 +363,47 @@ cdef vector_float advance(
         d = room[i] if room[i] < d else d
         d = inside[i] if inside[i] < d else d
         room[i] = room[i] - d + refill[i]
-        open_[i] = open_[i] - open_[i] * (one - pass_share[i]) * d
+        open_[i] = open_[i] - open_[i] * (one - passes[i]) * d
         x = x - d
         stopped = x if x < one else one
         cost[i] = cost[i] + fade * weight[i] * (x + d * ahead[i] + stop_s * arrive[i] * stopped)
         queue[i] = x
         gone[i] = d
     return 0.0
+
+
+cdef vector_float least_of(int n, const_floats a, const_floats b, floats least) noexcept nogil:
+    cdef int i
+    for i in range(n):
+        least[i] = a[i] if a[i] < b[i] else b[i]
+    return 0.0
+
+
+cdef vector_float turn_over(
+    int n, const_floats shown, const_floats following, floats open_
+) noexcept nogil:
+    """Who stood blocked at the front is whom the next stage is likely to let go."""
+    cdef int i
+    cdef float others, one = 1.0
+    for i in range(n):
+        others = one - open_[i]
+        others = following[i] if following[i] > others else others
+        # By bits instead of a jump, which would often be guessed wrong.
+        open_[i] = chosen(following[i] != shown[i], others, open_[i])
+    return 0.0
+
+
+cdef inline float about(int n, float start, const_floats cost) noexcept nogil:
+    """Nearly the sum of costs, added up four by four."""
+    cdef int i = 0
+    cdef float a = start, b = 0.0, c = 0.0, d = 0.0
+    while i < n:
+        a += cost[i]
+        b += cost[i + 1]
+        c += cost[i + 2]
+        d += cost[i + 3]
+        i += 4
+    return (a + b) + (c + d)
 
 
 cdef vector_float gains(
@@ -138,6 +414,8 @@ cdef vector_float gains(
     """What each of ``wide`` stages would discharge within ``worth_s``, returned for ``shown``."""
     cdef int i, s
     cdef float q, most, own = NEVER_NONE
+    # An index worked out as row times width would be fetched one by one: it might wrap around.
+    cdef const_floats row = rate_of
     for s in range(wide):
         sum_[s] = 0.0
     for i in range(n):
@@ -145,9 +423,10 @@ cdef vector_float gains(
         most = cap[i] * worth_s
         q = (q if q < most else most) * weight[i]
         q = q if room[i] >= ONE_VEH else 0.0
-        own += q * open_[i] * rate_of[i * wide + shown]
+        own += q * open_[i] * row[shown]
         for s in range(wide):
-            sum_[s] += q * rate_of[i * wide + s]
+            sum_[s] += q * row[s]
+        row = row + wide
     return own
 
 
@@ -176,8 +455,10 @@ cdef class RolloutSearch:
     cdef const int[::1] horizon_s
     cdef const float[::1] decay, inner_share, inner_room
     cdef const int[::1] inner_ptr, inner_from, inner_to
-    cdef const int[::1] yield_ptr, yield_stream, foe_ptr, foe_stream
-    cdef const float[::1] yield_share
+    cdef const int[::1] yield_ptr, yield_stream
+    # As many columns as the junction has streams: see `second`.
+    cdef int[::1] foes, foe_start, foe
+    cdef float[::1] gives, yield_share
     cdef int horizon, most_streams, base_every_s
     cdef float ahead_share, stop_s, worth_s
 
@@ -205,9 +486,7 @@ cdef class RolloutSearch:
         self.inner_room = inner_room
         self.yield_ptr = yield_ptr
         self.yield_stream = yield_stream
-        self.yield_share = yield_share
-        self.foe_ptr = foe_ptr
-        self.foe_stream = foe_stream
+        self.spread(yield_share, foe_ptr, foe_stream)
         self.horizon = most_horizon_s
         self.base_every_s = base_every_s
         self.ahead_share = ahead_share
@@ -217,10 +496,42 @@ cdef class RolloutSearch:
         for j in range(wide.shape[0]):
             self.most_streams = max(self.most_streams, stream_ptr[j + 1] - stream_ptr[j])
 
+    def spread(
+        self, const float[::1] yield_share, const int[::1] foe_ptr, const int[::1] foe_stream
+    ):
+        """What is known of turns that give way, by stage and stream instead of as rows."""
+        cdef int j, s, k, f, i, n, junctions = self.wide.shape[0], cells = 0, at
+        cdef Py_ssize_t size = 0
+        self.foes = array("i", [-1]) * self.min_green_s.shape[0]
+        self.foe_start = array("i", [0]) * self.min_green_s.shape[0]
+        for j in range(junctions):
+            n = self.stream_ptr[j + 1] - self.stream_ptr[j]
+            cells = max(cells, self.rate_ptr[j] + n * (self.stage_ptr[j + 1] - self.stage_ptr[j]))
+            for s in range(self.stage_ptr[j], self.stage_ptr[j + 1]):
+                for k in range(self.yield_ptr[s], self.yield_ptr[s + 1]):
+                    self.foes[s] = max(self.foes[s], foe_ptr[k + 1] - foe_ptr[k])
+                self.foe_start[s] = size
+                size += n * max(self.foes[s], 0)
+        self.gives = array("f", [0.0]) * cells
+        self.yield_share = array("f", [0.0]) * cells
+        self.foe = array("i", [0]) * size
+        for j in range(junctions):
+            n = self.stream_ptr[j + 1] - self.stream_ptr[j]
+            for s in range(self.stage_ptr[j], self.stage_ptr[j + 1]):
+                for k in range(n * max(self.foes[s], 0)):
+                    self.foe[self.foe_start[s] + k] = n
+                for k in range(self.yield_ptr[s], self.yield_ptr[s + 1]):
+                    i = self.yield_stream[k]
+                    at = self.rate_ptr[j] + n * (s - self.stage_ptr[j]) + i
+                    self.gives[at] = 1.0
+                    self.yield_share[at] = yield_share[k]
+                    for f in range(foe_ptr[k + 1] - foe_ptr[k]):
+                        self.foe[self.foe_start[s] + n * f + i] = foe_stream[foe_ptr[k] + f]
+
     @property
     def scratch_size(self):
         """Floats of scratch memory each thread needs."""
-        return self.most_streams * (5 * self.horizon + 5 + 4 * (EXTENSIONS + 1))
+        return self.most_streams * (5 * self.horizon + 7 + 4 * (EXTENSIONS + 1))
 
     def decide(
         self, const int[::1] due, const int[::1] shown, const int[::1] green_s,
@@ -289,7 +600,7 @@ cdef class RolloutSearch:
         cdef bint whole
         cdef Table table
         cdef Play play
-        cdef float* saved = scratch + n * (5 * self.horizon + 4)
+        cdef float* saved = scratch + n * (5 * self.horizon + 7)
         cdef float* work = saved + 4 * n * EXTENSIONS
         cdef int inner0 = self.inner_ptr[j]
         table.streams = n
@@ -322,17 +633,20 @@ cdef class RolloutSearch:
         table.inside = table.gone + 3 * n
         for i in range(n):
             table.inside[i] = ENDLESS_VEH
+        table.wait = table.gone + 4 * n
+        table.busy = table.gone + 6 * n
         table.yield_ptr = &self.yield_ptr[stage0]
-        table.yield_stream = table.foe_stream = NULL
-        table.yield_share = NULL
-        table.foe_ptr = &self.foe_ptr[0]
+        table.foes = &self.foes[stage0]
+        table.foe_ptr = &self.foe_start[stage0]
+        table.gives = &self.gives[self.rate_ptr[j]]
+        table.yield_share = &self.yield_share[self.rate_ptr[j]]
+        table.yield_stream = table.foe = NULL
         if self.yield_stream.shape[0] > 0:
             table.yield_stream = &self.yield_stream[0]
-            table.yield_share = &self.yield_share[0]
-        if self.foe_stream.shape[0] > 0:
-            table.foe_stream = &self.foe_stream[0]
-        play.rate = table.gone + n
-        play.pass_share = table.gone + 2 * n
+        if self.foe.shape[0] > 0:
+            table.foe = &self.foe[0]
+        table.rate_change = table.gone + n
+        table.passes = table.gone + 2 * n
         for i in range(n):
             source = arrival_of[first + i]
             for t in range(table.horizon):
@@ -382,7 +696,7 @@ cdef class RolloutSearch:
         play.green_s = green_s[j] + EXTEND_S[1]
         play.charged = self.off_plan(&table, play.stage, 0, EXTEND_S[1])
         self.show(&table, &play)
-        least = self.play_on(&table, &play, 1e30, allowed, stage0)
+        least = self.play_on(&table, &play, 1e30, &allowed[stage0])
         keep_cost[j] = stay = least
         for s in range(table.stages):
             stage_cost[stage0 + s] = NAN
@@ -404,7 +718,7 @@ cdef class RolloutSearch:
                 play.charged = self.off_plan(&table, shown[j], 0, EXTEND_S[x])
                 self.show(&table, &play)
                 self.change(&table, &play, s)
-                value = self.play_on(&table, &play, least, allowed, stage0)
+                value = self.play_on(&table, &play, least, &allowed[stage0])
                 whole = play.now_s >= table.horizon
                 if x == 0:
                     stage_cost[stage0 + s] = value
@@ -424,13 +738,13 @@ cdef class RolloutSearch:
         stage_bound[stage0 + shown[j]] = AT_MOST if stopped < stay else EXACT
         extend_s[j] = EXTEND_S[best_x]
         next_stage[j] = best_s
-        self.tell(&table, &play, saved, best_x, best_s, shown[j], green_s[j], allowed, stage0,
-                  &planned_vps[first, 0], &wait_s[first, 0])
+        self.tell(&table, &play, saved, best_x, best_s, shown[j], green_s[j],
+                  &allowed[stage0], &planned_vps[first, 0], &wait_s[first, 0])
         return 0
 
     cdef void tell(
         self, const Table* table, Play* play, const float* saved, int x, int s, int shown,
-        int green_s, const unsigned char[::1] allowed, int stage0, float* planned_vps,
+        int green_s, const unsigned char* allowed, float* planned_vps,
         float* wait_s,
     ) noexcept nogil:
         """Play the best choice once more, to tell the neighbours what leaves when.
@@ -455,7 +769,7 @@ cdef class RolloutSearch:
             if play.now_s == EXTEND_S[x] and s >= 0:
                 self.change(table, play, s)
             elif play.now_s >= EXTEND_S[x]:
-                self.go_on(table, play, allowed, stage0)
+                self.go_on(table, play, allowed)
             t = play.now_s
             for i in range(n):
                 # Queue met, and what could leave.
@@ -492,10 +806,7 @@ cdef class RolloutSearch:
 
     cdef void show(self, const Table* table, Play* play) noexcept nogil:
         """Take up the rates of the stage that is green."""
-        cdef int i, n = table.streams
-        for i in range(n):
-            play.rate[i] = table.rate[play.stage * n + i]
-            play.pass_share[i] = table.pass_share[play.stage * n + i]
+        play.rate = table.rate + play.stage * table.streams
 
     cdef void change(self, const Table* table, Play* play, int stage) noexcept nogil:
         """Begin a change of stage."""
@@ -517,44 +828,18 @@ cdef class RolloutSearch:
             leaving = play.room[i] if play.room[i] < leaving else leaving
             play.queue[i] -= leaving
             play.room[i] -= leaving
-        for i in range(n):
-            play.pass_share[i] = table.pass_share[play.stage * n + i]
-            if new[i] < play.rate[i]:
-                play.rate[i] = new[i]
-
-    cdef void give_way(self, const Table* table, Play* play) noexcept nogil:
-        """Turns that give way go when those with priority have no queue, in their gaps."""
-        cdef int i, k, f, foe
-        cdef int last = table.yield_ptr[play.stage + 1]
-        cdef float busy, full, one = 1.0
-        cdef const float* a = table.arrive + play.now_s * table.streams
-        cdef const float* own = table.pass_share + play.stage * table.streams
-        for k in range(table.yield_ptr[play.stage], last):
-            i = table.yield_stream[k]
-            full = own[i]
-            busy = 0.0
-            for f in range(table.foe_ptr[k], table.foe_ptr[k + 1]):
-                foe = table.foe_stream[f]
-                busy += play.queue[foe] + GAP_S * a[foe]
-                if busy >= one:
-                    busy = one
-                    break
-            play.pass_share[i] = full - table.yield_share[k] * busy
-            if play.pass_share[i] > play.open[i] and busy < one:
-                # Who stood at the front for a gap gets it.
-                play.open[i] += (one - busy) * (full - play.open[i])
+        least_of(n, new, play.rate, table.rate_change)
+        play.rate = table.rate_change
 
     cdef void step(self, const Table* table, Play* play) noexcept nogil:
         """One second: arrivals, discharge, cost."""
-        cdef int i, k, n = table.streams
+        cdef int i, k, n = table.streams, foes = -1, row = play.stage * n
         cdef float* gone = table.gone
         cdef float* inside = table.inside
         cdef float x, fade = play.fade
-        cdef const float* following
         cdef float* queue = play.queue
-        cdef float* open_ = play.open
         if play.next_stage < 0 or play.hold_s > 0:
-            self.give_way(table, play)
+            foes = table.foes[play.stage]
         for k in range(table.inner):
             inside[table.inner_from[k]] = ENDLESS_VEH
         for k in range(table.inner):
@@ -563,11 +848,29 @@ cdef class RolloutSearch:
             x = table.inner_room[k] - queue[table.inner_to[k]]
             x = x if x > 0.0 else 0.0
             inside[i] = x if x < inside[i] else inside[i]
-        advance(
-            table.streams, fade, self.stop_s, play.rate, play.pass_share,
-            table.arrive + play.now_s * n, table.ahead + play.now_s * n, table.weight, table.cap,
-            table.refill, inside, queue, play.open, play.room, play.cost, gone,
-        )
+        if AVX512 and n == 16:
+            second_16(
+                foes, fade, self.stop_s, play.rate, table.pass_share + row, table.gives + row,
+                table.yield_share + row, table.foe + table.foe_ptr[play.stage],
+                table.arrive + play.now_s * n, table.ahead + play.now_s * n, table.weight,
+                table.cap, table.refill, inside, queue, play.open, play.room, play.cost, gone,
+            )
+        elif AVX2:
+            second_avx2(
+                n, foes, fade, self.stop_s, play.rate, table.pass_share + row, table.gives + row,
+                table.yield_share + row, table.foe + table.foe_ptr[play.stage],
+                table.arrive + play.now_s * n, table.ahead + play.now_s * n, table.weight,
+                table.cap, table.refill, inside, queue, play.open, play.room, play.cost, gone,
+                table.wait,
+            )
+        else:
+            second(
+                n, foes, fade, self.stop_s, play.rate, table.pass_share + row, table.gives + row,
+                table.yield_share + row, table.foe + table.foe_ptr[play.stage],
+                table.arrive + play.now_s * n, table.ahead + play.now_s * n, table.weight,
+                table.cap, table.refill, inside, queue, play.open, play.room, play.cost, gone,
+                table.wait, table.busy, table.passes,
+            )
         for k in range(table.inner):
             queue[table.inner_to[k]] += table.inner_share[k] * gone[table.inner_from[k]]
         if table.plan_weight > 0.0 and table.plan[play.now_s] >= 0:
@@ -584,28 +887,28 @@ cdef class RolloutSearch:
         elif play.lost_s > 0:
             play.lost_s -= 1
         if play.next_stage >= 0 and play.hold_s == 0 and play.lost_s == 0:
-            following = table.pass_share + play.next_stage * n
-            for i in range(n):
-                # Who stood blocked at the front is whom the next stage is likely to let go.
-                if following[i] != table.pass_share[play.stage * n + i]:
-                    x = 1.0 - open_[i]
-                    open_[i] = following[i] if following[i] > x else x
+            turn_over(
+                n, table.pass_share + play.stage * n, table.pass_share + play.next_stage * n,
+                play.open,
+            )
             play.stage = play.next_stage
             play.next_stage = -1
             play.green_s = 0
             self.show(table, play)
 
     cdef float play_on(
-        self, const Table* table, Play* play, float bound, const unsigned char[::1] allowed,
-        int stage0,
+        self, const Table* table, Play* play, float bound, const unsigned char* allowed,
     ) noexcept nogil:
         """Cost to the horizon; stops early beyond ``bound``."""
         cdef int i, n = table.streams
-        cdef float total
+        cdef float total, one = 1.0
         while play.now_s < table.horizon:
-            self.go_on(table, play, allowed, stage0)
+            self.go_on(table, play, allowed)
             self.step(table, play)
-            if play.now_s % PRUNE_EVERY == 0:
+            if (
+                play.now_s % PRUNE_EVERY == 0
+                and about(n, play.charged, play.cost) >= bound * (one - ROUNDING)
+            ):
                 total = play.charged
                 for i in range(n):
                     total += play.cost[i]
@@ -617,7 +920,7 @@ cdef class RolloutSearch:
         return total
 
     cdef void go_on(
-        self, const Table* table, Play* play, const unsigned char[::1] allowed, int stage0,
+        self, const Table* table, Play* play, const unsigned char* allowed,
     ) noexcept nogil:
         """What follows the choice: the plan where there is one, else the base policy."""
         cdef int wanted = play.stage
@@ -626,12 +929,12 @@ cdef class RolloutSearch:
         if table.plan_weight > 0.0 and table.plan[play.now_s] >= 0:
             wanted = table.plan[play.now_s]
         elif play.green_s % self.base_every_s == 0:
-            wanted = self.base_policy(table, play, allowed, stage0)
+            wanted = self.base_policy(table, play, allowed)
         if wanted != play.stage:
             self.change(table, play, wanted)
 
     cdef int base_policy(
-        self, const Table* table, const Play* play, const unsigned char[::1] allowed, int stage0,
+        self, const Table* table, const Play* play, const unsigned char* allowed,
     ) noexcept nogil:
         """Stage that would discharge most, a change weighed by the time it costs."""
         cdef float[MOST_STAGES] sum_
@@ -639,13 +942,20 @@ cdef class RolloutSearch:
         cdef int wide = table.wide if table.wide < MOST_STAGES else MOST_STAGES
         cdef float value, top, lost, one = 1.0, least = LEAST_GAIN
         cdef const int* change_s = table.lost_s + play.stage * self.lost_s.shape[1]
-        top = gains(
-            table.streams, wide, play.stage, self.worth_s, table.rate_of, play.queue,
-            table.soon + play.now_s * table.streams, table.cap, table.weight, play.room,
-            play.open, sum_,
-        )
+        if AVX2:
+            top = gains_avx2(
+                table.streams, wide, play.stage, NEVER_NONE, self.worth_s, ONE_VEH, table.rate_of,
+                play.queue, table.soon + play.now_s * table.streams, table.cap, table.weight,
+                play.room, play.open, sum_, table.busy,
+            )
+        else:
+            top = gains(
+                table.streams, wide, play.stage, self.worth_s, table.rate_of, play.queue,
+                table.soon + play.now_s * table.streams, table.cap, table.weight, play.room,
+                play.open, sum_,
+            )
         for s in range(table.stages if table.stages < MOST_STAGES else MOST_STAGES):
-            if s == play.stage or not allowed[stage0 + s]:
+            if s == play.stage or not allowed[s]:
                 continue
             lost = one - change_s[s] / self.worth_s
             value = sum_[s] * (lost if lost > least else least)

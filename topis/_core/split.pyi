@@ -15,4 +15,5 @@ def split_greens(
     lane_green_s: NDArray[np.float64],
     green_s: NDArray[np.float64],
     delay: NDArray[np.float64],
+    threads: int = 1,
 ) -> None: ...

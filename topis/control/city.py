@@ -92,7 +92,8 @@ class CityFrame:
             part.clear()
 
     def _marry(self, now_ms: int) -> None:
-        if self._areas.remarry(self._policy.flow_vps, self._living.wanted_cycle_s):
+        flow_vps = self._policy.flow_vps
+        if self._areas.remarry(flow_vps, self._living.wanted_cycle_s(flow_vps)):
             area = self._areas.number
             self._policy.group_by(area)
             self._living.regroup(area, now_ms)

@@ -148,13 +148,16 @@ def platoon_delay(
 class Descent:
     """Junctions moved one at a time to where the links around them cost less.
 
-    ``up``, ``down`` int32[links]: junctions at the ends; they are visited in the order in which
-    the links first name them. Those that come after no neighbour make up a *turn* together with
-    all whose neighbours before them had earlier turns: the answer is that of one after the
-    other, and those of a turn may be looked at at once.
+    ``up``, ``down`` int32[links]: junctions at the ends; they are visited in an ``order``
+    (int[linked junctions]), if not given that in which the links first name them. Those that come
+    after no neighbour make up a *turn* together with all whose neighbours before them had earlier
+    turns: the answer is that of one after the other, and those of a turn may be looked at at once.
+    Ordered by the colours of a map there are as many turns as colours.
     """
 
-    def __init__(self, junctions: int, up: I4, down: I4, threads: int = 1) -> None:
+    def __init__(
+        self, junctions: int, up: I4, down: I4, threads: int = 1, order: I4 | None = None
+    ) -> None:
         self._junctions, self._threads = junctions, threads
         self._up, self._down = up.astype(np.int32), down.astype(np.int32)
         ends = np.concatenate((self._up, self._down))
@@ -163,19 +166,22 @@ class Descent:
         other = np.concatenate((self._down, self._up))
         comes_in = np.repeat(np.array([0, 1], dtype=np.uint8), len(up))
         ptr = np.searchsorted(ends[by_end], np.arange(junctions + 1)).astype(np.int32)
-        turn_ptr, turn_junction = self._turns(ptr, other[by_end])
+        if order is None:
+            named = np.column_stack((self._up, self._down)).ravel()
+            order = np.array(list(dict.fromkeys(named.tolist())), dtype=np.int32)
+        turn_ptr, turn_junction = self._turns(ptr, other[by_end], order)
         # As the kernel wants them: the turns, and the links around each junction.
         self._graph = turn_ptr, turn_junction, ptr, link[by_end], other[by_end], comes_in[by_end]
 
-    def _turns(self, ptr: I4, other: I4) -> tuple[I4, I4]:
+    def _turns(self, ptr: I4, other: I4, order: I4) -> tuple[I4, I4]:
         """(starts, junctions) of the turns; ``ptr``, ``other``: neighbours of each junction."""
         turn = np.full(self._junctions, -1, dtype=np.int32)
-        for junction in dict.fromkeys(np.column_stack((self._up, self._down)).ravel().tolist()):
+        for junction in order.tolist():
             turn[junction] = 1 + turn[other[ptr[junction] : ptr[junction + 1]]].max()
-        order = np.argsort(turn, kind="stable")
+        by_turn = np.argsort(turn, kind="stable")
         turns = np.arange(int(turn.max(initial=-1)) + 2)
-        starts = np.searchsorted(turn[order], turns)
-        return starts.astype(np.int32), order.astype(np.int32)
+        starts = np.searchsorted(turn[by_turn], turns)
+        return starts.astype(np.int32), by_turn.astype(np.int32)
 
     def best(self, tables: LinkTables, where: NDArray[np.bool_], group: I4) -> I8:
         """Offsets (bins) of least total delay by descent from two starts, int64[junctions].

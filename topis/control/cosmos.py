@@ -89,7 +89,6 @@ class Cosmos:
         self._bound_cycles()
         self._queue_low: F8 = np.full(network.lanes, np.inf)
         self._left: F8 = np.zeros(network.lanes)
-        self._last_degree: F8 = np.zeros(len(self.timing.stage))
         self._first_ms: int | None = None
         self._next_ms = 0
 
@@ -114,20 +113,6 @@ class Cosmos:
         return self.running.plans("equal degrees of saturation, one step a cycle")
 
     # ---- the start ----
-
-    def wanted_cycle_s(self) -> F8:
-        """The cycle at which each junction alone would run as full as it should, float64[n]."""
-        if self._first_ms is None:
-            return self._shipped_s
-        wanted_s = np.full(len(self._shipped_s), np.inf)
-        for tried_s in np.arange(self._set.max_cycle_s, self._set.min_cycle_s - 1.0, -10.0):
-            new_s = np.full(len(wanted_s), tried_s)
-            needed_s = self._saturation.needed_s(
-                self._last_degree, self._green_s, self._least_s, self._cycle_s, new_s,
-                self._set.saturation,
-            )  # fmt: skip
-            wanted_s = np.where(needed_s + self._change_sum_s <= tried_s, tried_s, wanted_s)
-        return np.asarray(np.minimum(wanted_s, self._set.max_cycle_s))
 
     def regroup(self, area: NDArray[np.integer], now_ms: int) -> None:
         """Take up other sub-areas; their cycles begin as those of their first junctions are.
@@ -258,8 +243,7 @@ class Cosmos:
     def _step_areas(self, state: TrafficState) -> None:
         flow = zero_if_unknown(state.flow_vps)
         self._saturation.refresh(flow)
-        self._last_degree = self._degree(state)
-        self._step_cycles(self._last_degree)
+        self._step_cycles(self._degree(state))
         if self._linked.any():
             self._aim_offsets(flow)
 

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topis.control.cosmos import Cosmos, CosmosSettings
+from topis.control.cycle_split import WebsterCycles
+from topis.control.service import permissive_rates, service_table
 from topis.model.network import Network
 from topis.model.state import SignalState, TrafficState
 from topis.units import MS_PER_S
@@ -23,7 +25,10 @@ class LivingPlan:
 
     def __init__(self, network: Network, settings: CosmosSettings | None = None) -> None:
         self._network = network
-        self._cosmos = Cosmos(network, settings)
+        chosen = settings or CosmosSettings()
+        self._cosmos = Cosmos(network, chosen)
+        self._webster = WebsterCycles(self._cosmos.timing, service_table(network))
+        self._bounds_s = chosen.min_cycle_s, chosen.max_cycle_s
         # One cycle of each junction: the stage commanded in each second since it began.
         self._row = np.zeros((network.junctions, _ROOM_S), dtype=np.int16)
         self._length_s = np.ones(network.junctions, dtype=np.int64)
@@ -34,10 +39,12 @@ class LivingPlan:
         """See the class."""
         return self._cosmos.area
 
-    @property
-    def wanted_cycle_s(self) -> NDArray[np.float64]:
-        """The cycle that each junction alone would like, float64[junctions]."""
-        return self._cosmos.wanted_cycle_s()
+    def wanted_cycle_s(self, flow_vps: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Webster's cycle of each junction alone at these flows, float64[junctions]."""
+        network = self._network
+        self._webster.refresh(service_table(network, permissive_rates(network, flow_vps)))
+        low_s, high_s = (np.full(network.junctions, value) for value in self._bounds_s)
+        return self._webster.at(flow_vps, low_s, high_s).cycle_s
 
     def regroup(self, area: NDArray[np.integer], now_ms: int) -> None:
         """Take up other sub-areas; each junction finds its way from the cycle it is in."""

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from topis._core.pressure import choose_stages, count_waits, roads_behind, stage_pressures
 from topis.config import setting
 from topis.control.protocol import EXACT, Measure, Reasons, Why
 from topis.control.service import (
-    best_of_junction,
     changes_s,
     intergreen_ms,
     least_green_s,
@@ -30,11 +30,12 @@ from topis.control.service import (
     stage_order,
 )
 from topis.model.command import Commands
-from topis.model.lamp import RED
 from topis.model.network import Network
 from topis.model.state import SignalState, TrafficState, zero_if_unknown
 from topis.units import JAM_SPACING_M, MS_PER_S
 
+#: What a change leaves at least of a stage's pressure.
+LEAST_WORTH = 0.05
 #: A shorter piece of road is not the storage behind a stop line, the road after it is.
 LEAST_STORAGE_VEH = 8.0
 
@@ -59,26 +60,45 @@ class MaxPressure:
     def __init__(self, network: Network, settings: MaxPressureSettings | None = None) -> None:
         self._network = network
         self._set = settings or MaxPressureSettings()
+        self._threads = 1
         self._service = service_table(network)
-        self._lost_s = intergreen_ms(network, vehicles_only=True) / MS_PER_S + 1.0
-        self._walk = pedestrian_stages(network)
+        lost_s = intergreen_ms(network, vehicles_only=True) / MS_PER_S + 1.0
+        worth = np.maximum(1.0 - lost_s / self._set.worth_s, LEAST_WORTH)
+        # Few changes differ in what they cost.
+        self._worth, change = np.unique(worth, return_inverse=True)
+        self._change = change.reshape(worth.shape).astype(np.uint16)
+        self._find_waiters()
         self._next_ms = np.full(network.junctions, -1, dtype=np.int64)
         self._target = np.full(network.junctions, -1, dtype=np.int32)
         self._unserved_s = np.zeros(network.lanes, dtype=np.float32)
         self._last_ms: int | None = None
-        self._roads = _RoadsBehind(network)
-        self._value = np.full(network.stages, np.nan)
+        self._roads = _RoadsBehind(network, self._threads)
+        self._value = np.full(network.stages, np.nan, dtype=np.float32)
         self._steady, self._due, self._late = (
             np.zeros(network.junctions, dtype=bool) for _ in range(3)
         )
 
+    def _find_waiters(self) -> None:
+        """Lanes and crossings of each junction, and crossings of each stage."""
+        network, table = self._network, self._service
+        stages, junctions = np.arange(network.stages + 1), np.arange(network.junctions + 1)
+        lane = np.unique(table.lane)
+        owner = np.zeros(network.lanes, dtype=np.int32)
+        owner[table.lane] = network.stage_junction[table.stage]
+        lane = lane[np.argsort(owner[lane], kind="stable")]
+        self._lanes = np.searchsorted(owner[lane], junctions).astype(np.int32), lane
+        # Stages, and with them groups, are in the order of junctions.
+        stage, group = pedestrian_stages(network)
+        self._walk = np.searchsorted(stage, stages).astype(np.int32), group
+        crossing = np.unique(group)
+        at = network.group_junction[crossing]
+        self._crossings = np.searchsorted(at, junctions).astype(np.int32), crossing
+
     def decide(self, state: TrafficState, signals: SignalState) -> Commands:
         """See `topis.control.protocol.Controller`."""
-        self._wait(state, signals)
-        pressure = self.stage_pressure(state)
         self._steady = signals.coming < 0
         self._due = due = self._steady & (state.time_ms >= self._next_ms)
-        target = self._choose(pressure, signals, state.time_ms)
+        target = self._choose(state, signals)
         self._target = np.where(due, target, self._target)
         self._next_ms[due] = state.time_ms + int(self._set.interval_s * MS_PER_S)
         return Commands(state.time_ms, self._target.copy())
@@ -92,64 +112,49 @@ class MaxPressure:
         )
         unsaid = np.full(self._network.junctions, -1, dtype=np.int32)
         return Reasons(
-            why.astype(np.uint8), self._due, unsaid, unsaid, self._value.astype(np.float32),
+            why.astype(np.uint8), self._due, unsaid, unsaid, self._value,
             np.full(self._network.stages, EXACT, dtype=np.uint8),
         )  # fmt: skip
 
     def stage_pressure(self, state: TrafficState) -> NDArray[np.float64]:
         """Vehicles each stage could discharge, float64[stages]."""
-        table, network = self._service, self._network
-        queue = zero_if_unknown(state.vehicles_veh)
-        free = self._roads.free(state, self._set.full_share)
-        pressure: NDArray[np.float64] = np.bincount(
-            table.stage,
-            queue[table.lane] * table.rate * free[table.lane],
-            minlength=network.stages,
-        ).astype(np.float64)
+        table = self._service
+        free = self._roads.free(zero_if_unknown(state.queue_veh), self._set.full_share)
+        pressure = np.empty(self._network.stages)
+        stage_pressures(
+            table.ptr, table.lane, table.rate, zero_if_unknown(state.vehicles_veh), free,
+            self._threads, pressure,
+        )  # fmt: skip
         return pressure
 
-    def _choose(
-        self, pressure: NDArray[np.float64], signals: SignalState, now_ms: int
-    ) -> NDArray[np.int32]:
-        network, worth_s = self._network, self._set.worth_s
-        shown = signals.stage
-        own = np.where(shown >= 0, shown, network.junction_stage_ptr[:-1])
-        owner = network.stage_junction
-        local = np.arange(network.stages) - network.junction_stage_ptr[owner]
-        lost_s = self._lost_s[own[owner], local]
-        value = pressure * np.maximum(1.0 - lost_s / worth_s, 0.05)
-        is_own = np.arange(network.stages) == shown[owner]
-        value = np.where(is_own, pressure + 1e-6, value)
-        self._value, overdue = value, self._overdue(signals, now_ms)
-        self._late = np.bincount(owner, overdue, minlength=network.junctions) > 0.0
-        return best_of_junction(network, value + overdue)
+    def _choose(self, state: TrafficState, signals: SignalState) -> NDArray[np.int32]:
+        """The stage each junction would turn to; a change must be worth what it costs.
 
-    def _wait(self, state: TrafficState, signals: SignalState) -> None:
-        """Seconds each lane has had a queue and no stage that serves it."""
+        Stages that serve a lane or a crossing that waited too long go before all others.
+        """
+        network, table, threads = self._network, self._service, self._threads
+        queue_veh = zero_if_unknown(state.queue_veh)
         dt_s = 0.0 if self._last_ms is None else (state.time_ms - self._last_ms) / MS_PER_S
         self._last_ms = state.time_ms
-        table = self._service
-        served = np.zeros(self._network.lanes, dtype=bool)
-        now_shown = np.zeros(self._network.stages, dtype=bool)
-        now_shown[signals.stage[(signals.stage >= 0) & (signals.coming < 0)]] = True
-        served[table.lane[now_shown[table.stage] & (table.rate >= 0.2)]] = True
-        waiting = zero_if_unknown(state.queue_veh) >= 1.0
-        self._unserved_s = np.where(waiting & ~served, self._unserved_s + dt_s, 0.0)
-
-    def _overdue(self, signals: SignalState, now_ms: int) -> NDArray[np.float64]:
-        """A large value for stages that serve a lane or a crossing that waited too long."""
-        table = self._service
-        late = np.maximum(self._unserved_s - self._set.max_wait_s, 0.0)
-        bonus = np.bincount(
-            table.stage,
-            np.where(table.rate >= 0.2, late[table.lane], 0.0),
-            minlength=self._network.stages,
-        )
-        stage, group = self._walk
-        red_s = (now_ms - signals.group_since_ms[group]) / MS_PER_S
-        red_s = np.where(signals.group_code[group] == RED, red_s, 0.0)
-        np.add.at(bonus, stage, np.maximum(red_s - self._set.walk_wait_s, 0.0))
-        return np.asarray(1e3 * bonus, dtype=np.float64)
+        lane_late_s = np.zeros(network.lanes, dtype=np.float32)
+        walk_late_s = np.zeros(network.groups)
+        late = np.empty(network.junctions, dtype=np.uint8)
+        count_waits(
+            *self._lanes, table.ptr, table.lane, table.rate, *self._crossings,
+            signals.stage, signals.coming, queue_veh, signals.group_code, signals.group_since_ms,
+            state.time_ms, dt_s, self._set.max_wait_s, self._set.walk_wait_s, threads,
+            self._unserved_s, lane_late_s, walk_late_s, late,
+        )  # fmt: skip
+        self._value = np.empty(network.stages, dtype=np.float32)
+        choice = np.empty(network.junctions, dtype=np.int32)
+        choose_stages(
+            network.junction_stage_ptr, table.ptr, table.lane, table.rate, *self._walk,
+            self._change, self._worth, signals.stage, zero_if_unknown(state.vehicles_veh),
+            self._roads.free(queue_veh, self._set.full_share), lane_late_s, walk_late_s, threads,
+            late, self._value, choice,
+        )  # fmt: skip
+        self._late = late > 0
+        return choice
 
 
 @dataclass(frozen=True)
@@ -224,17 +229,23 @@ class CyclicMaxPressure:
 class _RoadsBehind:
     """How much room there is behind the stop line of each lane."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, threads: int) -> None:
         signalised = np.flatnonzero(network.conn_group >= 0)
-        self._from_lane = network.conn_from_lane[signalised]
-        self._to_lane = network.conn_to_lane[signalised]
-        self._share = network.conn_share[signalised].astype(np.float64)
-        self._storage_veh = np.maximum(network.lane_length_m / JAM_SPACING_M, LEAST_STORAGE_VEH)
-        self._lanes = network.lanes
+        from_lane = network.conn_from_lane[signalised]
+        by_lane = signalised[np.argsort(from_lane, kind="stable")]
+        lanes = np.arange(network.lanes + 1)
+        self._ptr = np.searchsorted(network.conn_from_lane[by_lane], lanes).astype(np.int32)
+        self._to_lane = network.conn_to_lane[by_lane]
+        self._share = network.conn_share[by_lane]
+        storage_veh = network.lane_length_m / JAM_SPACING_M
+        self._storage_veh = np.maximum(storage_veh, LEAST_STORAGE_VEH).astype(np.float32)
+        self._lanes, self._threads = network.lanes, threads
 
-    def free(self, state: TrafficState, full_share: float) -> NDArray[np.float64]:
+    def free(self, queue_veh: NDArray[np.float32], full_share: float) -> NDArray[np.float64]:
         """1 where every way on is open, 0 where all are full, float64[lanes]."""
-        full = zero_if_unknown(state.queue_veh) / self._storage_veh
-        blocked = (full[self._to_lane] >= full_share).astype(np.float64)
-        closed = np.bincount(self._from_lane, self._share * blocked, minlength=self._lanes)
-        return np.asarray(np.maximum(1.0 - closed, 0.0), dtype=np.float64)
+        full, free = np.empty(self._lanes, dtype=np.uint8), np.empty(self._lanes)
+        roads_behind(
+            self._ptr, self._to_lane, self._share, self._storage_veh, queue_veh, full_share,
+            self._threads, full, free,
+        )  # fmt: skip
+        return free

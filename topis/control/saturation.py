@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from topis._core.cycle_split import share_out as share_out_greens
 from topis.control.service import permissive_rates, service_table
 from topis.control.timing import Timing
 from topis.units import BASE_SAT_FLOW_VPS
@@ -93,17 +94,10 @@ def share_out(wanted_s: F8, low_s: F8, high_s: F8, total_s: F8, owner: NDArray[n
     """Greens nearest to the wanted ones within bounds whose sums are right, float64[steps].
 
     Projection onto the box and the plane (all moved alike, then cut off at the bounds).
-    ``total_s`` float64[owners]; ``owner`` int[steps]. Where the bounds do not allow the total
-    the sum is the nearest that they allow.
+    ``total_s`` float64[owners]; ``owner`` int[steps], ascending. Where the bounds do not allow the
+    total the sum is the nearest that they allow.
     """
-    count = len(total_s)
-    few, many = np.full(count, np.inf), np.full(count, -np.inf)
-    np.minimum.at(few, owner, low_s - wanted_s)
-    np.maximum.at(many, owner, high_s - wanted_s)
-    for _ in range(60):
-        middle = (few + many) / 2.0
-        greens = np.clip(wanted_s + middle[owner], low_s, high_s)
-        short = np.bincount(owner, greens, minlength=count) < total_s
-        few, many = np.where(short, middle, few), np.where(short, many, middle)
-    shared: F8 = np.clip(wanted_s + many[owner], low_s, high_s)
+    ptr = np.searchsorted(owner, np.arange(len(total_s) + 1)).astype(np.int32)
+    shared = np.empty(len(wanted_s))
+    share_out_greens(ptr, wanted_s, low_s, high_s, total_s, 1, shared)
     return shared

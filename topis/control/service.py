@@ -173,15 +173,3 @@ def pedestrian_stages(network: Network) -> tuple[NDArray[np.int32], NDArray[np.i
         stages += [stage] * len(walking)
         groups += walking.tolist()
     return np.array(stages, dtype=np.int32), np.array(groups, dtype=np.int32)
-
-
-def best_of_junction(
-    network: Network,
-    value: NDArray[np.floating],
-) -> NDArray[np.int32]:
-    """Stage with the highest value at each junction (the first of equals), int32[junctions]."""
-    starts = network.junction_stage_ptr[:-1]
-    top = np.maximum.reduceat(value, starts)
-    is_top = value == top[network.stage_junction]
-    number = np.where(is_top, np.arange(network.stages), network.stages)
-    return np.minimum.reduceat(number, starts).astype(np.int32)
