@@ -8,6 +8,9 @@ import click
 
 import topis
 from topis.cli import EXIT_CODES
+from topis.cli.city import city
+from topis.cli.city_compare import compare_city_runs
+from topis.cli.city_map import draw_city
 from topis.cli.data import data
 from topis.cli.events import events
 from topis.cli.ingest import ingest_command
@@ -45,11 +48,14 @@ for _command in (
     ingest_command,
     data,
     synth,
+    city,
     publish_command,
     replay_command,
     why,
 ):
     cli.add_command(_command)
+city.add_command(draw_city)
+city.add_command(compare_city_runs)
 
 
 def main() -> None:

@@ -60,13 +60,22 @@ class _Draft:
         self.distance_m.append(distance_m)
 
 
-def place_sensors(network: Network, layout: SensingLayout, seed: int) -> SensorTable:
-    """Sensors of a layout, drawn by seed: deterministic for (network, layout, seed)."""
+def place_sensors(
+    network: Network, layout: SensingLayout, seed: int, sensed: np.ndarray | None = None
+) -> SensorTable:
+    """Sensors of a layout, drawn by seed: deterministic for (network, layout, seed, sensed).
+
+    ``sensed`` bool[junctions]: the junctions that get any, of which the layout's shares are; all
+    if not given.
+    """
     rng = np.random.default_rng([seed, 0x70B15])
+    if sensed is None:
+        sensed = np.ones(network.junctions, dtype=bool)
     with_camera = np.zeros(network.junctions, dtype=bool)
-    cameras = round(layout.camera_junction_share * network.junctions)
-    with_camera[rng.permutation(network.junctions)[:cameras]] = True
+    cameras = round(layout.camera_junction_share * int(sensed.sum()))
+    with_camera[rng.permutation(np.flatnonzero(sensed))[:cameras]] = True
     approaches = np.unique(network.lane_link[network.approach_lanes])
+    approaches = approaches[sensed[network.link_junction[approaches]]]
     looped = set(_draw_approaches(network, approaches, layout.loop_approach_share, rng))
     draft = _Draft()
     lane_before = _LaneBefore(network)

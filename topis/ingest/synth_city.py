@@ -64,7 +64,7 @@ def make_city(
     sensors = place_sensors(network, layout, seed)
     write_sensors(folder / SENSOR_FILE, network, sensors)
     district = _districts(network)
-    _write_places(folder / PLACES_FILE, network, sensors, district)
+    write_places(folder / PLACES_FILE, network, sensors, district)
     return City(network, road_map_of_sumo_net(target, network), sensors, district)
 
 
@@ -104,12 +104,17 @@ def _copy(source: Path, target: Path) -> None:
             data = gzip.decompress(data)
     except (OSError, EOFError) as error:
         raise InputError.at(source, f"cannot be read ({error})", "check it") from None
+    pack_network(data, target)
+
+
+def pack_network(data: bytes, target: Path, level: int = 9) -> None:
+    """Write a network gzipped, with a place on Earth if it names none, without its date."""
     head = re.sub(rb"<!--.*?-->\s*", b"", data[:_MOST_HEAD], count=1, flags=re.DOTALL)
     located = rb'(<location netOffset=")[^"]*(".*?projParameter=")[!.-]?(")'
     x_m, y_m = _CORNER_M
     put = rb"\g<1>%.2f,%.2f\g<2>%s\g<3>" % (-x_m, -y_m, _PROJECTION.encode())
     head = re.sub(located, put, head, count=1, flags=re.DOTALL)
-    with target.open("wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
+    with target.open("wb") as file, gzip.GzipFile("", "wb", level, file, 0) as packed:
         packed.write(head + data[_MOST_HEAD:])
 
 
@@ -132,9 +137,10 @@ def link_districts(network: Network, district: NDArray[np.int64]) -> NDArray[np.
     return of_link
 
 
-def _write_places(
+def write_places(
     path: Path, network: Network, sensors: SensorTable, district: NDArray[np.int64]
 ) -> None:
+    """Write what lies in which district: cameras, controllers, detectors and links."""
     rows = [("kind", "name", "district")]
     names = {int(j): network.junction_ids[j] for j in range(network.junctions)}
     for j, name in names.items():
