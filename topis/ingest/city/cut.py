@@ -27,6 +27,8 @@ LEAST_EDGES = 3
 _VEHICLE = re.compile(
     r'<vehicle id="([^"]*)"(.*) depart="([^"]*)"(.*?)><route edges="([^"]*)"/>(.*)</vehicle>'
 )
+_LIGHT = re.compile(rb'<tlLogic id="([^"]*)".*?</tlLogic>', re.DOTALL)
+_PHASE = re.compile(rb"(<phase [^>]*?)(?=/>)")
 _STOP = re.compile(r'<stop busStop="S([^"]*)" duration="\d+"/>')
 
 
@@ -132,9 +134,26 @@ def _cut_network(
     if border:
         options += ["--tls.unset", ",".join(sorted(border))]
     run_netconvert(options, draft)
-    pack_network(draft.read_bytes(), out / files.NET, LEVEL)
+    pack_network(_with_least_greens(draft.read_bytes(), raw), out / files.NET, LEVEL)
     draft.unlink()
     listed.unlink()
+
+
+def _with_least_greens(network: bytes, raw: RawNetwork) -> bytes:
+    """The network with ``minDur`` of its phases as they were: netconvert leaves it out."""
+    phases = {program.light: program.phases for program in raw.programs}
+
+    def light(found: re.Match[bytes]) -> bytes:
+        before = phases[found[1].decode()]
+        rows = _PHASE.split(found[0])
+        if len(rows) != 2 * len(before) + 1:
+            return found[0]
+        for k, phase in enumerate(before):
+            if phase.min_s is not None:
+                rows[2 * k + 1] += b' minDur="%g"' % phase.min_s
+        return b"".join(rows)
+
+    return _LIGHT.sub(light, network)
 
 
 def _times(folder: Path) -> dict[str, float]:
