@@ -97,6 +97,34 @@ def from_toml(kind: type[T], path: Path, table: str, **given: Any) -> T:
     InputError
         Missing or broken file, unknown key, wrong type, NaN, value out of range.
     """
+    values = _content(path, table, f"put settings in [{table}]")
+    if not isinstance(values, dict):
+        raise InputError.at(path, f"no table [{table}]", f"put settings in [{table}]")
+    return kind(**{**given, **_checked(kind, path, table, values)})
+
+
+def list_from_toml(kind: type[T], path: Path, table: str) -> list[T]:
+    """Build a settings dataclass from each [[table]] of a TOML file, in its order.
+
+    Raises
+    ------
+    InputError
+        As of `from_toml`, or there is none.
+    """
+    entries = _content(path, table, f"put each entry in [[{table}]]")
+    if (
+        not isinstance(entries, list)
+        or not entries
+        or not all(isinstance(e, dict) for e in entries)
+    ):
+        raise InputError.at(path, f"no table [[{table}]]", f"put each entry in [[{table}]]")
+    return [
+        kind(**_checked(kind, path, f"{table} {number}", values))
+        for number, values in enumerate(entries, 1)
+    ]
+
+
+def _content(path: Path, table: str, cure: str) -> Any:
     try:
         text = path.read_bytes().decode()
         content = tomllib.loads(text)
@@ -108,29 +136,37 @@ def from_toml(kind: type[T], path: Path, table: str, **given: Any) -> T:
         raise InputError.at(path, f"not TOML ({error})", "see docs/simulate.md") from None
     for name in content:
         if name != table:
-            raise InputError.at(
-                path, f"unknown table or key {name!r}", f"put settings in [{table}]"
-            )
-    values = content.get(table)
-    if not isinstance(values, dict):
-        raise InputError.at(path, f"no table [{table}]", f"put settings in [{table}]")
-    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for name, value in values.items():
-        _check(path, f"{table}.{name}", fields.get(name), value, sorted(fields))
-    return kind(**{**given, **values})
+            raise InputError.at(path, f"unknown table or key {name!r}", cure)
+    return content.get(table)
+
+
+def _checked(kind: type[Any], path: Path, table: str, values: dict[str, Any]) -> dict[str, Any]:
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    return {
+        name: _check(path, f"{table}.{name}", fields.get(name), value, sorted(fields))
+        for name, value in values.items()
+    }
 
 
 def _check(
     path: Path, name: str, known: dataclasses.Field[Any] | None, value: Any, names: list[str]
-) -> None:
+) -> Any:
     if known is None:
         raise InputError.at(path, f"unknown key {name!r}", f"known are {', '.join(names)}")
-    if known.type == "bool" or known.type == "str":
-        if type(value).__name__ != known.type:
-            raise InputError.at(path, f"{name} is {value!r}", f"give a {known.type}")
-        return
+    wanted = str(known.type).removesuffix(" | None")
+    if wanted in ("bool", "str"):
+        if type(value).__name__ != wanted:
+            raise InputError.at(path, f"{name} is {value!r}", f"give a {wanted}")
+        return value
+    if wanted == "tuple[str, ...]":
+        if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
+            raise InputError.at(path, f"{name} is {value!r}", "give a list of names")
+        return tuple(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise InputError.at(path, f"{name} is {value!r}", "give a finite number")
+    if wanted == "int" and not isinstance(value, int):
+        raise InputError.at(path, f"{name} is {value!r}", "give a whole number")
     low, high = known.metadata["low"], known.metadata["high"]
     if not low <= value <= high:
         raise InputError.at(path, f"{name} is {value!r}", f"give {low} to {high}")
+    return value

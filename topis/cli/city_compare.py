@@ -33,14 +33,14 @@ def compare_city_runs(base: Path, other: Path, places: Path | None, out: Path | 
       topis city compare runs/shipped-seed1 runs/city-seed1 --places city450/places.csv
     """  # noqa: D301
     runs = CityRun.read(base), CityRun.read(other)
-    district = _districts(runs[0].network, places)
+    district = districts_of_links(runs[0].network, places)
     table = compare_city(*runs, district)
     click.echo(format_city(totals(*runs), table))
     if out is not None:
         table.to_csv(out, index=False)
 
 
-def _districts(network: Network, places: Path | None) -> NDArray[np.int64]:
+def districts_of_links(network: Network, places: Path | None) -> NDArray[np.int64]:
     """District of each link: its own, else of the signal it leads to, else 0."""
     district = np.zeros(network.links, dtype=np.int64)
     if places is None:

@@ -9,6 +9,7 @@ import click
 import topis
 from topis.cli import EXIT_CODES
 from topis.cli.city import city
+from topis.cli.city_close import close_streets
 from topis.cli.city_compare import compare_city_runs
 from topis.cli.city_map import draw_city
 from topis.cli.data import data
@@ -54,6 +55,7 @@ for _command in (
     why,
 ):
     cli.add_command(_command)
+city.add_command(close_streets)
 city.add_command(draw_city)
 city.add_command(compare_city_runs)
 

@@ -98,6 +98,13 @@ def _number(_: click.Context, parameter: click.Parameter, value: float | None) -
     help="SUMO's mesoscopic model (queues, no lane changes): for whole cities, some 10 times as "
     "fast. Signals have their effect.",
 )
+@click.option(
+    "--outage",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Sensors and probes that fall silent for a while, as this TOML file says "
+    "(docs/simulate.md).",
+)
 @click.option("--gui", is_flag=True, help="Watch it in sumo-gui (through TraCI, slower).")
 @click.option(
     "--port",
@@ -117,6 +124,7 @@ def simulate(
     corridor: str,
     pairs: tuple[str, ...],
     meso: bool,
+    outage: Path | None,
     gui: bool,
     port: int | None,
     no_report: bool,
@@ -132,6 +140,7 @@ def simulate(
       topis simulate my.sumocfg --controller actuated
       topis simulate resco:cologne8 -c shipped -c max-pressure -c adaptive --seeds 5
       topis simulate gangnam -c max-pressure --sensing loops --set interval_s=8
+      topis simulate city450/city.sumocfg -c city --meso --outage lost.toml
     """  # noqa: D301
     names = controllers or ("shipped", "adaptive")
     settings = setting_pairs(pairs)
@@ -171,6 +180,7 @@ def simulate(
             settings=settings,
             demand_scale=demand,
             meso=meso,
+            outage=outage,
         )
         for name in names
         for number in numbers

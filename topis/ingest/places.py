@@ -29,7 +29,8 @@ from topis.model.schemas import Feed
 KINDS = ("cameras", "controllers", "detectors", "districts", "links", "sites")
 #: Its name in an archive.
 FILE = "places.json"
-_MOST = 65_535
+#: Districts are numbers up to this one.
+MOST_DISTRICT = 65_535
 
 
 class Places:
@@ -136,8 +137,8 @@ def read_places(path: Path) -> dict[str, dict[str, int]]:
         where = f"{path}, line {line}"
         if kind not in KINDS:
             raise InputError.at(where, f"kind {kind!r} is unknown", f"known are {', '.join(KINDS)}")
-        if not number.isascii() or not number.isdigit() or not 1 <= int(number) <= _MOST:
-            raise InputError.at(where, f"district {number!r} is none", f"give 1 to {_MOST}")
+        if not number.isascii() or not number.isdigit() or not 1 <= int(number) <= MOST_DISTRICT:
+            raise InputError.at(where, f"district {number!r} is none", f"give 1 to {MOST_DISTRICT}")
         if found.setdefault(kind, {}).setdefault(name, int(number)) != int(number):
             raise InputError.at(where, f"{name!r} is in two districts", "keep one")
     return found

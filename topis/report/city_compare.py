@@ -44,8 +44,8 @@ class CityRun:
     teleports: int
 
     @classmethod
-    def read(cls, folder: Path) -> CityRun:
-        """Of a run folder of `topis simulate`.
+    def read(cls, folder: Path, from_s: float = 0.0) -> CityRun:
+        """Of a run folder of `topis simulate`; what links say from ``from_s`` on alone.
 
         Raises
         ------
@@ -62,6 +62,7 @@ class CityRun:
             raise InputError.at(
                 folder, f"not a run of topis simulate ({error})", "name one"
             ) from None
+        rows = rows[rows["interval_begin_s"] >= from_s]
         link = pd.Series(np.arange(network.links), index=list(network.link_ids))[rows["link"]]
         status = vehicles["status"]
 

@@ -28,6 +28,8 @@ LEVEL_COLOURS = (
     "#000000",
 )
 ROAD_COLOUR = "#c9ced6"
+#: Streets alone: the darker the more lanes they have.
+LANE_COLOURS = ("#dde1e7", "#c3c9d2", "#98a2b0", "#5f6b7c", "#2d3748")
 MODE_COLOURS = ("#08519c", "#41ab5d", "#969696", "#969696")
 #: Frames of a time lapse, at most.
 MOST_FRAMES = 6
@@ -45,13 +47,18 @@ def _draw(
 ) -> None:
     level = shown.level[frame]
     lanes = np.diff(shown.network.link_lane_ptr)
-    colours = np.array([*map(to_rgba, LEVEL_COLOURS[: len(shown.letters)]), to_rgba(ROAD_COLOUR)])
+    levels = [*map(to_rgba, LEVEL_COLOURS[: len(shown.letters)]), to_rgba(ROAD_COLOUR)]
     plain = level == NO_LEVEL
+    streets_alone = bool(plain.all())
+    colours = np.array([to_rgba(c) for c in LANE_COLOURS] if streets_alone else levels)
     for which, order in ((plain, 1), (~plain, 2)):
         at = np.flatnonzero(which)
         # The worst on top: a jam must not hide below a free road beside it.
         at = at[np.argsort(level[at], kind="stable")]
         pick = np.where(level[at] == NO_LEVEL, len(shown.letters), level[at])
+        if streets_alone:
+            at = at[np.argsort(lanes[at], kind="stable")]
+            pick = np.minimum(lanes[at], len(LANE_COLOURS)) - 1
         axes.add_collection(
             LineCollection(
                 [shapes[k] for k in at.tolist()],

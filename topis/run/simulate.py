@@ -24,6 +24,7 @@ from topis.model.network import Network
 from topis.model.observation import SensorTable
 from topis.report.journal import JournalWriter
 from topis.run.loop import LoopTimes, run_loop
+from topis.run.outages import Outage, SilencedSource, read_outages
 from topis.run.sumo import SumoRun
 from topis.run.sumocfg import SumoConfig, read_sumocfg
 from topis.units import MS_PER_S
@@ -44,6 +45,7 @@ class RunSpec:
     port: int | None = None
     demand_scale: float | None = None
     meso: bool = False
+    outage: Path | None = None
     settings: dict[str, float] = field(default_factory=dict)
 
 
@@ -99,6 +101,7 @@ def simulate(spec: RunSpec, progress: Progress) -> Path:
     config = read_sumocfg(spec.config_file)
     network = load_network(config.net_file, config.additional_files).network
     sensors = place_sensors(network, spec.layout, spec.seed)
+    outages = read_outages(spec.outage, network, sensors, spec.seed) if spec.outage else ()
     draft = draft_folder(spec)
     try:
         shutil.rmtree(draft, ignore_errors=True)
@@ -108,7 +111,7 @@ def simulate(spec: RunSpec, progress: Progress) -> Path:
     except OSError as error:
         raise OutputError(f"{spec.folder.parent}: cannot be written ({error.strerror})") from None
     try:
-        _run_into(draft, work, spec, config, network, sensors, progress, began_s)
+        _run_into(draft, work, spec, config, network, sensors, outages, progress, began_s)
         shutil.rmtree(work)
         shutil.rmtree(spec.folder, ignore_errors=True)
         draft.rename(spec.folder)
@@ -128,6 +131,7 @@ def _run_into(
     config: SumoConfig,
     network: Network,
     sensors: SensorTable,
+    outages: tuple[Outage, ...],
     progress: Progress,
     began_s: float,
 ) -> None:
@@ -150,8 +154,9 @@ def _run_into(
             probe_error_m=spec.layout.probe_error_m,
         ) as run:
             run.results.corridor = corridor.links if corridor else []
+            source = SilencedSource(run, outages) if outages else run
             times = run_loop(
-                network, run, estimator, controller, run, journal, _ProgressClock(run, progress)
+                network, source, estimator, controller, run, journal, _ProgressClock(run, progress)
             )
             end_s = run.now_s()
             run.results.before_close(run.api)
@@ -186,6 +191,7 @@ def _run_into(
             "meso": run.meso,
             "sensing": spec.layout.name,
             "sensors": sensors.describe(),
+            "outages": [outage.facts() for outage in outages],
             "scenario": spec.scenario,
             "begin_s": run.begin_ms / MS_PER_S,
             "end_s": end_s,

@@ -57,7 +57,7 @@ class MesoStreet:
             for bus in (False, True)
         }
         self._on: dict[int, dict[str, _OnRoad]] = {}
-        self._route: dict[str, tuple[str, ...]] = {}
+        self._route: dict[str, tuple[str, tuple[str, ...]]] = {}
         self._is_bus: dict[str, bool] = {}
         self._came = 0
 
@@ -91,9 +91,11 @@ class MesoStreet:
     def _enlist(self, vehicle: str, link: int, others: dict[str, _OnRoad], now_s: float) -> _OnRoad:
         """A vehicle that has come onto a road takes the emptier of the lanes that lead its way."""
         api = self._api.vehicle
-        route = self._route.get(vehicle)
-        if route is None:
-            route = self._route[vehicle] = api.getRoute(vehicle)
+        name, route = self._route.get(vehicle, ("", ()))
+        # Who is sent another way gets a route of another name.
+        if name != (now := api.getRouteID(vehicle)):
+            route = api.getRoute(vehicle)
+            self._route[vehicle] = now, route
         kind = api.getTypeID(vehicle)
         if kind not in self._is_bus:
             self._is_bus[kind] = api.getVehicleClass(vehicle) == "bus"

@@ -192,6 +192,7 @@ def _facts(
         "districts": int(layout.district.max()),
         "sub_areas": int(plans.area.max()) + 1,
         "bridges": int(layout.lattice.bridge.sum()),
+        "bridge_edges": roads.bridges(),
         "road_km": {name: round(k, 1) for name, k in zip(RANK_NAMES, km, strict=True)},
         "road_km_total": round(sum(km), 1),
         "lanes": sum(edge.lanes for edge in roads.edges),

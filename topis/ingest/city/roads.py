@@ -103,6 +103,17 @@ class Roads:
         a, b = self.xy_m[self.edges[edge].begin], self.xy_m[self.edges[edge].end]
         return float(np.hypot(a[0] - b[0], a[1] - b[1]))
 
+    def bridges(self) -> list[list[str]]:
+        """Edges of each bridge, from bank to bank both ways; the westernmost first."""
+        lattice = self.layout.lattice
+        across = np.flatnonzero(lattice.bridge)
+        x_m = self.layout.xy_m[lattice.ends[across], 0].mean(axis=1)
+        of_street: dict[int, list[str]] = {int(s): [] for s in across[np.argsort(x_m)]}
+        for edge in self.edges:
+            if edge.street in of_street:
+                of_street[edge.street].append(edge.id)
+        return list(of_street.values())
+
 
 def acute(arms: list[Arm]) -> bool:
     """Whether opposing left turns of four arms would cross: no stage can serve both."""
