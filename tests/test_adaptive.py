@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import networks
-from tests.scenario_files import copy_single, topis
+from tests.scenario_files import copy_single, make_net, topis
 from tests.stream_cases import joined, pair_in_a_row, turned
-from topis.control.adaptive import SPILL_FROM, Adaptive, AdaptiveSettings
+from topis.control.adaptive import POCKET_FROM, SPILL_FROM, Adaptive, AdaptiveSettings
 from topis.control.appraisal import PolicyAppraisal
 from topis.control.policy import GIVE_UP, GREEN_WAVE, TAKE_UP
-from topis.control.streams import compile_streams
+from topis.control.streams import compile_streams, pocket_lanes
 from topis.control.timeline import PlanTimeline
 from topis.ingest.network_file import load_network
 from topis.model.network import BUS_ONLY, Network
@@ -140,6 +140,30 @@ def test_a_queue_that_fills_a_lane_fed_by_a_signal_weighs_more(
     # The other lanes come from outside: nobody is held up behind them.
     assert len(found) == 5
     assert set(found.values()) == {1.0}
+
+
+def test_a_queue_that_fills_a_pocket_weighs_more(tmp_path: Path) -> None:
+    """Turn bays and the lanes beside them part from the lanes of the road before."""
+    bays = make_net(tmp_path, "--turn-lanes", 1, "--turn-lanes.length", 50, columns=2, rows=2)
+    network = load_network(bays).network
+    pocket = pocket_lanes(network)
+    assert pocket.any()
+    # They are short, and the road before them has a lane less.
+    assert (network.lane_length_m[pocket] < 60).all()
+    lanes = np.diff(network.link_lane_ptr)
+    before = network.move_from_link[np.isin(network.move_to_link, network.lane_link[pocket])]
+    assert lanes[before].max() < lanes[network.lane_link[pocket]].max()
+    (tmp_path / "plain").mkdir()
+    assert not pocket_lanes(load_network(make_net(tmp_path / "plain")).network).any()
+    adaptive = Adaptive(network, AdaptiveSettings(spill=0.0, pocket=4.0))
+    streams = compile_streams(network, 1.0)
+    lane = np.flatnonzero(streams.lane >= 0)
+    in_pocket = pocket[streams.lane[lane]]
+    for fill, more in ((0.0, 0.0), (POCKET_FROM, 0.0), ((1 + POCKET_FROM) / 2, 0.5), (1.5, 1.0)):
+        room_veh = np.maximum(network.lane_length_m / JAM_SPACING_M, 1.0)
+        found = adaptive._weights((fill * room_veh).astype(np.float32))[lane]
+        assert found[in_pocket] == pytest.approx(1.0 + 4.0 * more, rel=1e-5)
+        assert (found[~in_pocket] == 1.0).all()
 
 
 @given(fills=st.tuples(st.floats(0.0, 2.0), st.floats(0.0, 2.0)))

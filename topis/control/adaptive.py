@@ -21,7 +21,13 @@ from topis.control.actuated import Actuated
 from topis.control.frame import Frame, ShippedFrame
 from topis.control.held import HeldTurns
 from topis.control.protocol import EXACT, Measure, Reasons, Why
-from topis.control.streams import ENDLESS_VEH, RoadsBehind, compile_streams, stream_rates
+from topis.control.streams import (
+    ENDLESS_VEH,
+    RoadsBehind,
+    compile_streams,
+    pocket_lanes,
+    stream_rates,
+)
 from topis.control.waiting import Waiting
 from topis.model.command import Commands
 from topis.model.feeds import find_lane_feeds
@@ -41,6 +47,9 @@ LEAST_CONFIDENCE = 0.5
 #: signal feeds is only the end of a longer road: it fills without harm.
 SPILL_FROM = 0.8
 SPILL_VEH = 5.0
+#: A lane that begins where one upstream parts in two: filled from this share on it comes near to
+#: blocking that one, and with it the traffic of the lanes beside it.
+POCKET_FROM = 0.3
 _LONG_AGO_S = -(10**6)
 
 
@@ -63,6 +72,7 @@ class AdaptiveSettings:
     walkers_per_min: float = setting(1.0, 0, 300, "walkers assumed at each crossing")
     bus_lane_weight: float = setting(10.0, 1, 100, "what a vehicle on a bus lane counts for")
     spill: float = setting(1.0, 0, 20, "what more a queue counts that fills its lane")
+    pocket: float = setting(16.0, 0, 100, "and one that fills a lane short of its road's begin")
     full_share: float = setting(0.9, 0, 1, "a road filled beyond this takes no more")
     plan_weight: float = setting(
         100.0, 0, 1e6, "planned policy: cost of a second off the plan (vehicle-seconds)"
@@ -104,6 +114,7 @@ class Adaptive:
         fed = np.isin(self._lane, network.approach_lanes[np.unique(self._feeds.to)])
         self._spills = self._is_lane & np.isin(network.lane_link[self._lane], onto)
         self._spills &= fed | (self._storage_veh >= SPILL_VEH)
+        self._pocket = self._is_lane & pocket_lanes(network)[self._lane]
         self._search = RolloutSearch(
             stream_ptr=streams.stream_ptr,
             stage_ptr=network.junction_stage_ptr,
@@ -299,6 +310,9 @@ class Adaptive:
         fill = queue_veh[self._lane] / self._storage_veh
         near = np.clip((fill - SPILL_FROM) / (1.0 - SPILL_FROM), 0.0, 1.0)
         more = np.where(self._spills, self._set.spill * near, 0.0)
+        if self._set.pocket > 0.0:
+            filled = np.clip((fill - POCKET_FROM) / (1.0 - POCKET_FROM), 0.0, 1.0)
+            more += np.where(self._pocket, self._set.pocket * filled, 0.0)
         return np.asarray(self._weight * (1.0 + more), dtype=np.float32)
 
     def _arrivals(

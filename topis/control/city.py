@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topis.config import setting
-from topis.control.adaptive import LEAST_CONFIDENCE, Adaptive, AdaptiveSettings
+from topis.control.adaptive import Adaptive, AdaptiveSettings
 from topis.control.areas import Areas
 from topis.control.coordination import find_feeds
 from topis.control.gating import Gating
 from topis.control.living_plan import LivingPlan
 from topis.control.plan_library import PlanLibrary
 from topis.control.policy import PolicyChoice
+from topis.estimation.estimator import VOUCHED
 from topis.model.network import Network
 from topis.model.state import SignalState, TrafficState
 from topis.units import to_ms
@@ -81,9 +82,11 @@ class CityFrame:
             self._living.update(state, signals)
         if self._set.gates >= 0.5:
             self._gating.update(state)
+        # What probes vouch for counts as unseen: where they fall silent too, they seem to say that
+        # nobody comes, and a search would serve nobody.
         seen = np.bincount(
             self._owner,
-            state.confidence[self._lanes] >= LEAST_CONFIDENCE,
+            state.confidence[self._lanes] > VOUCHED,
             minlength=self._network.junctions,
         )
         self.by_plan = seen == 0

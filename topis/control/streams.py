@@ -17,7 +17,7 @@ from topis.control.service import (
 )
 from topis.model.corridor import link_ahead, road_ahead
 from topis.model.lamp import PRIORITY
-from topis.model.network import NOT_MOTOR, PEDESTRIAN, Network
+from topis.model.network import NOT_MOTOR, PEDESTRIAN, STRAIGHT, Network
 from topis.model.state import TrafficState, zero_if_unknown
 from topis.units import BASE_SAT_FLOW_VPS, JAM_SPACING_M, MS_PER_S
 
@@ -207,6 +207,20 @@ def _yields(
         "foe_ptr": np.concatenate(([0], np.cumsum([len(f) for f in foes_of]))).astype(np.int32),
         "foe_stream": np.array([f for foes in foes_of for f in foes], dtype=np.int32),
     }
+
+
+def pocket_lanes(network: Network) -> NDArray[np.bool_]:
+    """Approach lanes that begin where a lane without a signal parts in two or more, bool[lanes].
+
+    A queue that fills one of them blocks the lane before it, and so who wants to the others.
+    """
+    free = (network.conn_group < 0) & (network.lane_use[network.conn_to_lane] != NOT_MOTOR)
+    within = network.move_turn[network.conn_move] == STRAIGHT
+    conns = np.flatnonzero(free & within)
+    ways = np.bincount(network.conn_from_lane[conns], minlength=network.lanes)
+    parted = np.zeros(network.lanes, dtype=bool)
+    parted[network.conn_to_lane[conns[ways[network.conn_from_lane[conns]] > 1]]] = True
+    return parted & network.is_approach_lane
 
 
 @dataclass(frozen=True)
