@@ -31,6 +31,7 @@ from topis.control.plan_library import PlanLibrary
 from topis.control.protocol import Why
 from topis.control.service import service_table
 from topis.control.streams import ENDLESS_VEH
+from topis.estimation.estimator import VOUCHED
 from topis.ingest.network_file import load_network
 from topis.model.network import Network
 from topis.model.state import TrafficState
@@ -339,3 +340,7 @@ def test_in_simulation_and_by_plan_where_nobody_counts(tmp_path: Path) -> None:
     assert (control.reasons().why[: network.junctions] == Why.BY_PLAN).all()
     control.decide(dataclasses.replace(state, time_ms=1000), signals)
     assert not control.frame.by_plan.any()
+    # Nobody counts where probes alone vouch for the flow: they may have fallen silent as well.
+    vouched = np.full(network.lanes, VOUCHED, np.float32)
+    control.decide(dataclasses.replace(state, time_ms=2000, confidence=vouched), signals)
+    assert control.frame.by_plan.all()

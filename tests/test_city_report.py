@@ -131,6 +131,15 @@ def test_runs_are_compared_whole_by_district_and_by_signal(runs: Path, tmp_path:
     assert (table["better_share"] + table["worse_share"] <= 1).all()
 
 
+def test_links_can_be_told_of_from_a_time_on(runs: Path) -> None:
+    run = runs / "runs" / "adaptive-seed1"
+    whole, later = CityRun.read(run), CityRun.read(run, 300.0)
+    rows = pd.read_parquet(run / "links.parquet")
+    since = rows[rows["interval_begin_s"] >= 300]
+    assert later.passed_veh.sum() == since["vehicles"].sum() < whole.passed_veh.sum()
+    assert later.network_time_s == whole.network_time_s
+
+
 def test_a_run_against_itself_changes_nothing(runs: Path) -> None:
     run = CityRun.read(runs / "runs" / "adaptive-seed1")
     table = compare_city(run, run, np.zeros(run.network.links, np.int64))

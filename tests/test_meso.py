@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from topis.ingest.network_file import load_network
 from topis.ingest.placement import place_sensors
 from topis.model.observation import CAMERA, LOOP_STOP_LINE
 from topis.report.journal import JournalReader
+from topis.run.sumo_meso import MesoStreet
 from topis.run.sumocfg import read_sumocfg
 
 pytest.importorskip("libsumo")
@@ -51,6 +53,32 @@ def test_without_junction_control_it_is_refused(tmp_path: Path) -> None:
         read_sumocfg(config)
     change(config, "</sumoConfiguration>", '<meso-junction-control value="1"/></sumoConfiguration>')
     assert read_sumocfg(config).meso
+
+
+def test_who_is_sent_another_way_takes_a_lane_that_leads_there(tmp_path: Path) -> None:
+    """A vehicle's route is asked for once, and again when it has another one."""
+    network = load_network(copy_single(tmp_path).parent / "single.net.xml").network
+    route = {"id": "first", "edges": ("", "")}
+    asked = []
+    vehicle = SimpleNamespace(
+        getLanePosition=None,
+        getRouteID=lambda _: route["id"],
+        getRoute=lambda _: asked.append(route["id"]) or route["edges"],
+        getTypeID=lambda _: "car",
+        getVehicleClass=lambda _: "passenger",
+        getRouteIndex=lambda _: 0,
+    )
+    edge = SimpleNamespace(getLastStepVehicleIDs=None)
+    street = MesoStreet(SimpleNamespace(vehicle=vehicle, edge=edge), network)  # type: ignore[arg-type]
+    ways = {way: lanes for way, lanes in street._ways[False].items() if way[1]}
+    link = next(link for link, _ in ways if len([1 for other, _ in ways if other == link]) > 1)
+    for number, ((here, onto), lanes) in enumerate(ways.items()):
+        if here != link:
+            continue
+        route["id"], route["edges"] = str(number), (network.link_ids[link], onto)
+        for _ in range(2):
+            assert street._enlist("v", link, {}, 0.0).lane in lanes
+    assert len(asked) == len(set(asked)) > 1
 
 
 @pytest.mark.parametrize("layout", ["city", "loops"])
