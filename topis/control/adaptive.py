@@ -204,7 +204,7 @@ class Adaptive:
         if blind.any():
             # A search on guessed queues starves whom it does not see; gap-out does not.
             by_gaps = self._by_gaps.decide(state, signals).stage
-            self._target = np.where(blind, by_gaps, self._target)
+            self._target = np.where(blind & ~by_plan, by_gaps, self._target)
         if by_plan.any():
             planned = self._low + self._frame.ahead(state.time_ms // MS_PER_S, 1)[:, 0]
             self._target = np.where(by_plan & ripe, planned, self._target)
