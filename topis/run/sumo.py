@@ -19,7 +19,7 @@ from topis.model.lamp import codes_from_letters, letters_from_codes
 from topis.model.network import Network
 from topis.model.observation import Observation, SensorTable
 from topis.run.ports import LocalLamps
-from topis.run.sumo_meso import MesoReader
+from topis.run.sumo_meso import STRETCH_M, MesoReader
 from topis.run.sumo_results import ResultFiles
 from topis.run.sumo_sensors import MicroReader, ProbeReader, SensorReader, write_detectors
 from topis.run.sumocfg import SumoConfig
@@ -149,6 +149,7 @@ class SumoRun:
                 seed=self.seed,
                 missed_share=self._missed,
                 error_m=self._probe_error_m,
+                stretch_m=float(self.config.options.get("meso-edgelength", STRETCH_M)),
             )
         return MicroReader(
             SensorReader(

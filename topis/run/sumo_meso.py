@@ -21,6 +21,9 @@ from topis.units import JAM_SPACING_M
 
 #: Who waits at the line stands so far before the lane's end (m).
 LINE_M = 1.0
+#: Length of a stretch, unless the scenario says otherwise (``meso-edgelength``); SUMO rounds the
+#: number of stretches, so that roads shorter than one and a half are one.
+STRETCH_M, PARTED_FROM = 98.0, 1.4
 #: Whoever should have left the lane so long ago is held up (s).
 HELD_UP_S = 1.5
 
@@ -41,7 +44,7 @@ class MesoStreet:
     ``gone`` int32[lanes]: vehicles that have left each lane over its stop line.
     """
 
-    def __init__(self, api: ModuleType, network: Network) -> None:
+    def __init__(self, api: ModuleType, network: Network, stretch_m: float = STRETCH_M) -> None:
         self._api = api
         self._vehicles_on = Direct(api, "edge").getLastStepVehicleIDs
         self._stretch_of = Direct(api, "vehicle").getLanePosition
@@ -50,7 +53,12 @@ class MesoStreet:
         self._length_m = network.lane_length_m.astype(np.float64)
         self._speed_mps = network.link_speed_mps[network.lane_link].astype(np.float64)
         links = np.unique(network.lane_link[network.approach_lanes])
-        self._watched = [(int(link), network.link_ids[link]) for link in links]
+        # A road of one stretch needs no asking in which of them a vehicle is.
+        parted = network.link_length_m[links] >= PARTED_FROM * stretch_m
+        self._watched = [
+            (int(link), network.link_ids[link], bool(asks))
+            for link, asks in zip(links, parted, strict=True)
+        ]
         # Buses may use all lanes for motor traffic, others not those for buses alone.
         self._ways = {
             bus: _ways_on(network, links, network.lane_use != (NOT_MOTOR if bus else BUS_ONLY))
@@ -66,7 +74,7 @@ class MesoStreet:
         now_s = self._api.simulation.getTime()
         self.now_s = round(now_s)
         on_roads = {}
-        for link, name in self._watched:
+        for link, name, asks in self._watched:
             ids = self._vehicles_on(name)
             before = self._on.get(link)
             if not ids and not before:
@@ -76,8 +84,7 @@ class MesoStreet:
                 known = before.pop(vehicle, None) if before else None
                 if known is None:
                     known = self._enlist(vehicle, link, now_on, now_s)
-                stretch_m = self._stretch_of(vehicle)
-                if stretch_m != known.stretch_m:
+                if asks and (stretch_m := self._stretch_of(vehicle)) != known.stretch_m:
                     known.stretch_m, known.came_s = stretch_m, now_s
                 now_on[vehicle] = known
             for left in before.values() if before else ():
@@ -141,9 +148,9 @@ class MesoReader:
 
     def __init__(
         self, api: ModuleType, network: Network, sensors: SensorTable, *, seed: int,
-        missed_share: float, error_m: float,
+        missed_share: float, error_m: float, stretch_m: float = STRETCH_M,
     ) -> None:  # fmt: skip
-        self._street = MesoStreet(api, network)
+        self._street = MesoStreet(api, network, stretch_m)
         self._sensors = ModelSensors(network, sensors)
         self._camera = np.flatnonzero(sensors.alive & (sensors.kind == CAMERA))
         self._line = np.flatnonzero(sensors.alive & (sensors.kind == CAMERA_LINE))
