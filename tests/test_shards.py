@@ -110,7 +110,7 @@ def test_what_was_done_before_it_ended_stays(
         until(lambda: finished(out))
         process.send_signal(how)
         _, errors = process.communicate(timeout=300)
-        assert process.returncode == code
+        assert process.returncode == code, errors
         assert ("the same call goes on from there" in errors) == (how == signal.SIGINT)
     assert not out.exists()
     done = run(day, out)
