@@ -311,8 +311,10 @@ class Adaptive:
         near = np.clip((fill - SPILL_FROM) / (1.0 - SPILL_FROM), 0.0, 1.0)
         more = np.where(self._spills, self._set.spill * near, 0.0)
         if self._set.pocket > 0.0:
+            # A plan that is kept to gives its turns their green anyway.
+            free = ~self._planned[self._streams.junction]
             filled = np.clip((fill - POCKET_FROM) / (1.0 - POCKET_FROM), 0.0, 1.0)
-            more += np.where(self._pocket, self._set.pocket * filled, 0.0)
+            more += np.where(self._pocket & free, self._set.pocket * filled, 0.0)
         return np.asarray(self._weight * (1.0 + more), dtype=np.float32)
 
     def _arrivals(
