@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 import click
-import pyarrow
 
 import topis
 from topis.cli import EXIT_CODES
@@ -63,8 +62,6 @@ city.add_command(compare_city_runs)
 
 def main() -> None:
     """Run the command; an error is one line and an exit code, never a traceback."""
-    # Arrow would turn Ctrl-C in the middle of a read into an error of the file.
-    pyarrow.enable_signal_handlers(False)
     try:
         code = cli.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
