@@ -196,11 +196,10 @@ def stage_bins(
     short[:, ::1] shown,              # OUT [junctions, bins] 1 + local stage, 0 while changing
 ):
     """The stage shown in each bin of every junction's cycle."""
-    cdef int junction
+    cdef int junction, junctions = bins.shape[0]
+    cdef int team = threads if junctions >= FEW else 1
     with nogil:
-        for junction in prange(
-            bins.shape[0], schedule="static", num_threads=threads if bins.shape[0] >= FEW else 1
-        ):
+        for junction in prange(junctions, schedule="static", num_threads=team):
             show(
                 step_ptr[junction], step_ptr[junction + 1], local_stage, change_s, green_s, held_s,
                 bin_s, bins[junction], &shown[junction, 0],
