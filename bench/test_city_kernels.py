@@ -23,11 +23,12 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from test_control import Bank
 
 from tests.reference import cycle_split as slow_split
-from tests.reference import offset_sweep as slow_offsets
+from tests.reference import link_profiles as slow_offsets
 from tests.reference.rollout import search
 from tests.rollout_plain import search_plain
 from topis._core.cycle_split import cycles_and_splits
-from topis._core.offset_sweep import LinkProfiles, descend
+from topis._core.link_profiles import LinkProfiles
+from topis._core.offset_descent import descend
 from topis._core.pressure import choose_stages
 from topis.control.coordination import EQUAL_SHARE, Descent
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.reference import offset_sweep as slow
-from topis._core.offset_sweep import LinkProfiles, stage_bins
+from tests.reference import link_profiles as slow
+from tests.reference import offset_descent as slow_descent
+from topis._core.link_profiles import LinkProfiles, stage_bins
 from topis.control.coordination import EQUAL_SHARE, STEP_WORTH, Descent, LinkTables, best_offsets
 from topis.control.cosmos import _middle_s, _wrap
 
@@ -151,7 +152,7 @@ def test_stages_by_bin_equal_their_twin(seed: int) -> None:
 
 def random_city(
     rng: np.random.Generator, junctions: int, bins: int
-) -> tuple[LinkTables, slow.City]:
+) -> tuple[LinkTables, slow_descent.City]:
     """Random links with random tables; some of them equal everywhere."""
     links = []
     for _ in range(2 * junctions):
@@ -160,7 +161,7 @@ def random_city(
     tables = LinkTables.of(junctions, links, bins)
     rows = [(up, down, table.astype(np.float32)) for up, down, table in links]
     order = list(dict.fromkeys(end for up, down, _ in links for end in (up, down)))
-    return tables, slow.City(order, [bins] * junctions, rows)
+    return tables, slow_descent.City(order, [bins] * junctions, rows)
 
 
 @settings(max_examples=40, deadline=None)
@@ -172,18 +173,18 @@ def test_descent_equals_its_twin(seed: int, junctions: int, bins: int) -> None:
     everywhere = np.ones(junctions, bool)
     zero = np.zeros(junctions, np.int32)
     found = descent._descend(tables, everywhere, zero).tolist()
-    assert found == slow.descend(city, [0] * junctions, 12, EQUAL_SHARE)
+    assert found == slow_descent.descend(city, [0] * junctions, 12, EQUAL_SHARE)
     start = rng.integers(-5, 3 * bins, junctions)
     reach = i4(rng.integers(0, 5, junctions))
     way = descent.steps(tables, start, reach).tolist()
     begin = (start % bins).tolist()
-    assert way == slow.step_all(city, begin, reach.tolist(), STEP_WORTH)
+    assert way == slow_descent.step_all(city, begin, reach.tolist(), STEP_WORTH)
     stake = np.ptp(tables.delay, axis=1)
     order = np.argsort(-stake, kind="stable").tolist()
     best = tables.delay.argmin(axis=1)
     rows = [(int(tables.up[k]), int(tables.down[k]), int(best[k])) for k in order]
     tree = descent._along_tree(tables, everywhere).tolist()
-    assert tree == slow.along_tree(junctions, rows, bins)
+    assert tree == slow_descent.along_tree(junctions, rows, bins)
     links = [(u, d, t.astype(np.float64)) for u, d, t in city.links]
     offset = best_offsets(junctions, links, bins)
     assert tables.at(offset).sum() <= tables.at(np.array(found)).sum() + 1e-6

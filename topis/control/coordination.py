@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from topis._core.offset_sweep import along_tree, descend, step_all
+from topis._core.offset_descent import along_tree, descend, step_all
 from topis._core.platoon import queue_by_offset
 from topis.model.corridor import link_ahead
 from topis.model.network import Network

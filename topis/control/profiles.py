@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topis._core.offset_sweep import LinkProfiles, stage_bins
+from topis._core.link_profiles import LinkProfiles, stage_bins
 from topis.control.coordination import BIN_S, Feeds, LinkTables
 from topis.control.timing import Timing
 from topis.model.feeds import START_S
