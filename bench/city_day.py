@@ -20,11 +20,8 @@ from matplotlib.figure import Figure
 
 from topis.control.registry import make_controller
 from topis.estimation.estimator import Estimator
-from topis.model.command import Commands, Refusal
 from topis.model.observation import Observation
-from topis.model.state import SignalState
 from topis.run.loop import run_loop
-from topis.run.ports import LocalLamps
 from topis.run.street_model import ModelStreet
 
 
@@ -59,14 +56,7 @@ class Watch:
             self.records += readings + len(observation.probes.lane)
         return observation
 
-    def record(
-        self,
-        observation: Observation,
-        local_lamps: LocalLamps,
-        commands: Commands,
-        refusals: list[Refusal],
-        signals: SignalState,
-    ) -> None:
+    def record(self, *_: object) -> None:
         self.tick_ms.append(1000 * (time.perf_counter() - self._began_s))
         self.cpu_ms.append(1000 * (time.process_time() - self._cpu_s))
 

@@ -31,7 +31,7 @@ def delay_s(out: Path, controller: str) -> float:
 
 def test_signals_have_their_effect(tmp_path: Path) -> None:
     config = copy_single(tmp_path)
-    both = ("--controller", "shipped", "--controller", "adaptive", "--no-report")
+    both = ("--controller", "shipped", "--controller", "adaptive")
     topis("simulate", config, *both, "--meso", "--out", "meso", cwd=tmp_path)
     topis("simulate", config, *both, "--out", "micro", cwd=tmp_path)
     for out in (tmp_path / "meso", tmp_path / "micro"):
@@ -40,6 +40,12 @@ def test_signals_have_their_effect(tmp_path: Path) -> None:
     assert (
         0.4 < delay_s(tmp_path / "meso", "shipped") / delay_s(tmp_path / "micro", "shipped") < 1.5
     )
+    # Who reads the report must know.
+    told = [
+        ("mesoscopic model" in (tmp_path / m / "report.html").read_text())
+        for m in ("meso", "micro")
+    ]
+    assert told == [True, False]
     manifest = json.loads((tmp_path / "meso" / "adaptive-seed1" / "manifest.json").read_text())
     assert manifest["meso"] is True
     again = topis("verify", "meso/adaptive-seed1", cwd=tmp_path)

@@ -131,6 +131,8 @@ def test_another_call_starts_over(day: Path, tmp_path: Path) -> None:
 
 @contextlib.contextmanager
 def started(day: Path, out: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
+    # Where the shell that began all this ignores Ctrl-C, what it starts would too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "-m", "topis", *call(day, out, *more)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

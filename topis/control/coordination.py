@@ -25,7 +25,8 @@ I8 = NDArray[np.int64]
 
 #: Junctions further apart than this are not coordinated: platoons have dispersed (m).
 COUPLING_DISTANCE_M = 1_000.0
-_MOST_LINKS_BETWEEN = 15
+#: Links between two signals, at most.
+MOST_LINKS_BETWEEN = 15
 #: Step of the offset search (s); profiles have one bin per step.
 BIN_S = 2.0
 _MOST_SWEEPS = 12
@@ -90,7 +91,7 @@ def find_feeds(network: Network) -> Feeds:
     for move in np.flatnonzero(network.move_junction >= 0).tolist():
         link = int(network.move_to_link[move])
         length_m = travel_s = 0.0
-        for _ in range(_MOST_LINKS_BETWEEN):
+        for _ in range(MOST_LINKS_BETWEEN):
             if link < 0 or length_m > COUPLING_DISTANCE_M:
                 break
             length_m += float(network.link_length_m[link])

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from topis.control.coordination import MOST_LINKS_BETWEEN
 from topis.control.streams import ENDLESS_VEH
 from topis.model.corridor import link_ahead
 from topis.model.network import BUS_ONLY, Network
@@ -42,8 +43,6 @@ LEAST_SEEN, FADE = 3, 0.8
 FALLEN = 0.9
 #: Each gate lets at least this share of its traffic in, and is open if its road is this full.
 LEAST_INFLOW, FULL_QUEUE = 0.3, 0.7
-#: Links between two signals, at most.
-MOST_LINKS_BETWEEN = 15
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Two runs of a city held against each other: whole, district by district, signal by signal.
 
 Journey time is told per kilometre, so that districts of other sizes compare: free driving plus time
-lost on the district's roads, over the way driven there. A signal got worse if who passes it loses
-more time on its approaches than before, by more than seeds alone make.
+lost on the district's roads, over the way driven there; who has come onto a road counts as having
+driven it. A signal got worse if who passes it loses more time on its approaches than before; of two
+runs that differ by chance alone some signals are worse too, and as many better (docs/city.md).
 """
 
 from __future__ import annotations

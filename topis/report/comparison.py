@@ -70,13 +70,20 @@ class Row:
     reference: bool
     interrupted: bool
     research_only: bool
+    meso: bool
+    outages: bool
     cells: Mapping[str, Cell]
 
     @property
     def marks(self) -> tuple[str, ...]:
         """What a reader must know before believing the row."""
-        marks = ["interrupted"] if self.interrupted else []
-        return (*marks, "research only (ideal sensing)") if self.research_only else (*marks,)
+        marks = (
+            (self.interrupted, "interrupted"),
+            (self.research_only, "research only (ideal sensing)"),
+            (self.meso, "mesoscopic"),
+            (self.outages, "sensors silent for a while"),
+        )
+        return tuple(text for holds, text in marks if holds)
 
 
 def compare(measures: Iterable[Measures]) -> list[Row]:
@@ -108,6 +115,8 @@ def compare(measures: Iterable[Measures]) -> list[Row]:
             reference=controller == first.controller,
             interrupted=any(measure.interrupted for measure in seeds.values()),
             research_only=any(measure.research_only for measure in seeds.values()),
+            meso=any(measure.meso for measure in seeds.values()),
+            outages=any(measure.outages for measure in seeds.values()),
             cells={
                 column.key: _cell(
                     _values(seeds, column.key),

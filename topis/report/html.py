@@ -184,6 +184,13 @@ def _banners(rows: Sequence[Row]) -> list[str]:
     cut = [row.controller for row in rows if row.interrupted]
     if ideal:
         banners.append(f"{RESEARCH_BANNER} It applies to: {', '.join(ideal)}.")
+    if any(row.meso for row in rows):
+        banners.append(
+            "SUMO's mesoscopic model, which is kinder to everyone and kindest to short greens: "
+            "hold these figures against others of that model only."
+        )
+    if silent := [row.controller for row in rows if row.outages]:
+        banners.append(f"Sensors fell silent by intent (--outage): {', '.join(silent)}.")
     if cut:
         banners.append(f"Interrupted: a run ended early, numbers are partial: {', '.join(cut)}.")
     return [banner(text) for text in banners]

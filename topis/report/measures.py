@@ -69,6 +69,8 @@ class Measures:
     version: str
     interrupted: bool
     research_only: bool
+    meso: bool
+    outages: bool
     demanded: int
     arrived: int
     running: int
@@ -137,6 +139,8 @@ def measure_run(folder: str | os.PathLike[str]) -> Measures:
             version=str(manifest["version"]),
             interrupted=manifest["ended"] != "complete",
             research_only=bool(manifest["research_only"]),
+            meso=bool(manifest.get("meso", False)),
+            outages=bool(manifest.get("outages")),
             demanded=len(delays_s),
             arrived=arrived,
             running=int(np.count_nonzero(status == "running")),
