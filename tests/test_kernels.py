@@ -583,7 +583,11 @@ def test_add_planned_equals_its_twin(
     reach = st.lists(st.integers(0, longest), min_size=rows, max_size=rows)
     plan = st.lists(float32s(0, 1), min_size=rows * longest, max_size=rows * longest)
     of = st.lists(st.integers(-1, rows - 1), min_size=lanes, max_size=lanes)
+    asked = st.lists(st.integers(0, horizon), min_size=lanes, max_size=lanes)
+    seen = st.lists(float32s(0, 1), min_size=lanes * horizon, max_size=lanes * horizon)
     inputs |= {
+        "asked_s": np.array(data.draw(asked), np.int32),
+        "forecast_vps": np.array(data.draw(seen), np.float32).reshape(lanes, horizon),
         "told_s": now_s - np.array(data.draw(age), np.int64),
         "horizon_s": np.array(data.draw(reach), np.int32),
         "planned_vps": np.array(data.draw(plan), np.float32).reshape(rows, longest),
@@ -593,15 +597,17 @@ def test_add_planned_equals_its_twin(
         name: feeds[name] for name in ("feed_ptr", "feed_to", "feed_share", "feed_s", "seen_s")
     }
     arrays = frozen(inputs, ())
-    before = np.full((lanes, horizon), 0.125, np.float32)
+    before = np.full((lanes, horizon + 1), 7, np.float32)
     after = before.copy()
     add_planned(**arrays, now_s=now_s, arrival_vps=after)
     np.testing.assert_array_equal(after, slow_arrivals.add_planned(inputs, now_s, before))
     for lane in range(lanes):
-        # What the lane sees for itself stands.
-        seen = int(inputs["seen_s"][lane])
-        assert (after[lane, :seen] == before[lane, :seen]).all()
-    assert (after >= before).all()
+        # What the lane sees for itself stands, and what nobody asks for.
+        asked_s, forecast = int(inputs["asked_s"][lane]), inputs["forecast_vps"][lane]
+        seen_s = min(int(inputs["seen_s"][lane]), asked_s)
+        assert (after[lane, :seen_s] == forecast[:seen_s]).all()
+        assert (after[lane, :asked_s] >= forecast[:asked_s]).all()
+        assert (after[lane, asked_s:] == 7).all()
     for name, value in inputs.items():
         assert (arrays[name] == value).all(), f"{name} was written"
 
@@ -620,9 +626,11 @@ def test_a_plan_told_later_than_now_is_not_read_out_of_another_row() -> None:
         "horizon_s": np.full(2, 8, np.int32),
         "planned_vps": np.zeros((2, 8), np.float32),
         "planned_of": np.array([1, -1], np.int32),
+        "asked_s": np.full(2, 10, np.int32),
+        "forecast_vps": np.zeros((2, 10), np.float32),
     }
     inputs["planned_vps"][0] = 0.5
-    arrival = np.zeros((2, 10), np.float32)
+    arrival = np.ones((2, 10), np.float32)
     add_planned(**inputs, now_s=1000, arrival_vps=arrival)
     assert not arrival.any()
 
@@ -639,6 +647,7 @@ def test_waits_ahead_equals_its_twin(
     reach = st.lists(st.integers(0, horizon), min_size=rows, max_size=rows)
     wait = st.lists(float32s(0, 60), min_size=rows * horizon, max_size=rows * horizon)
     crowd = st.lists(float32s(0, 1), min_size=rows, max_size=rows)
+    asked = st.lists(st.integers(0, horizon), min_size=lanes, max_size=lanes)
     some = data.draw(st.permutations(range(rows)))[:lanes]
     told = data.draw(st.lists(st.booleans(), min_size=lanes, max_size=lanes))
     inputs = {name: feeds[name] for name in ("feed_ptr", "feed_to", "feed_share", "feed_s")} | {
@@ -647,6 +656,7 @@ def test_waits_ahead_equals_its_twin(
         "wait_s": np.array(data.draw(wait), np.float32).reshape(rows, horizon),
         "row_of": np.where(told, some, -1).astype(np.int32),
         "crowded": np.array(data.draw(crowd), np.float32),
+        "asked_s": np.array(data.draw(asked), np.int32),
     }
     arrays = frozen(inputs, ())
     before = np.full((rows, horizon), 7, np.float32)

@@ -128,11 +128,13 @@ def _feeds(arrays: Mapping[str, Any]) -> list[tuple[int, int]]:
 def add_planned(arrays: Mapping[str, Any], now_s: int, arrival_vps: np.ndarray) -> np.ndarray:
     """Arrivals with what is planned upstream; ``arrays``: the kernel's inputs by name."""
     out = arrival_vps.copy()
+    for lane, asked_s in enumerate(arrays["asked_s"]):
+        out[lane, :asked_s] = arrays["forecast_vps"][lane, :asked_s]
     for lane, k in _feeds(arrays):
         to, travel_s = arrays["feed_to"][k], int(arrays["feed_s"][k])
         share = arrays["feed_share"][k] * arrays["fed_scale"][to]
         row = arrays["planned_of"][lane]
-        for t in range(out.shape[1]):
+        for t in range(arrays["asked_s"][to]):
             leaves_s = now_s + t - travel_s
             if leaves_s < now_s or t < int(arrays["seen_s"][to]):
                 continue
@@ -152,7 +154,7 @@ def waits_ahead(arrays: Mapping[str, Any], now_s: int, ahead_s: np.ndarray) -> n
     for lane, row in enumerate(row_of):
         if row < 0:
             continue
-        total = [F(0)] * out.shape[1]
+        total = [F(0)] * arrays["asked_s"][lane]
         for k in range(ptr[lane], ptr[lane + 1]):
             to = row_of[arrays["feed_to"][k]]
             if to < 0:
@@ -166,5 +168,5 @@ def waits_ahead(arrays: Mapping[str, Any], now_s: int, ahead_s: np.ndarray) -> n
                 at = t + int(arrays["feed_s"][k]) + now_s - int(arrays["told_s"][to])
                 wait_s = told[at] if at < len(told) else mean
                 total[t] = total[t] + arrays["crowded"][to] * arrays["feed_share"][k] * wait_s
-        out[row] = total
+        out[row, : len(total)] = total
     return out

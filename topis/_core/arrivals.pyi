@@ -38,6 +38,8 @@ def add_planned(
     horizon_s: NDArray[np.int32],
     planned_vps: NDArray[np.float32],
     planned_of: NDArray[np.int32],
+    asked_s: NDArray[np.int32],
+    forecast_vps: NDArray[np.float32],
     arrival_vps: NDArray[np.float32],
 ) -> None: ...
 def waits_ahead(
@@ -51,5 +53,6 @@ def waits_ahead(
     wait_s: NDArray[np.float32],
     row_of: NDArray[np.int32],
     crowded: NDArray[np.float32],
+    asked_s: NDArray[np.int32],
     ahead_s: NDArray[np.float32],
 ) -> None: ...

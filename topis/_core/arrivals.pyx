@@ -128,17 +128,26 @@ def add_planned(
     const int[::1] horizon_s,           # IN  [rows] how far it reaches
     const float[:, ::1] planned_vps,    # IN  [rows, longest horizon]
     const int[::1] planned_of,          # IN  [lanes] row of the lane, -1 if none
-    float[:, ::1] arrival_vps,          # INOUT [lanes, horizon]
+    const int[::1] asked_s,             # IN  [lanes] how many seconds are asked for
+    const float[:, ::1] forecast_vps,   # IN  [lanes, at least the seconds asked for]
+    float[:, ::1] arrival_vps,          # OUT [lanes, at least the seconds asked for]
 ):
-    """Add what upstream junctions plan to send, to arrivals that are later than what they have."""
-    cdef int lane, k, t, to, row, first, begins, ends, horizon = arrival_vps.shape[1]
+    """The forecast, and what upstream junctions plan to send later than what it has.
+
+    Beyond what is asked for of a lane its row stands as it was.
+    """
+    cdef int lane, k, t, to, row, first, begins, ends, horizon
     cdef long long place
     cdef float share, flow
     with nogil:
         for lane in range(flow_vps.shape[0]):
+            for t in range(asked_s[lane]):
+                arrival_vps[lane, t] = forecast_vps[lane, t]
+        for lane in range(flow_vps.shape[0]):
             row = planned_of[lane]
             for k in range(feed_ptr[lane], feed_ptr[lane + 1]):
                 to = feed_to[k]
+                horizon = asked_s[to]
                 share = feed_share[k] * fed_scale[to]
                 flow = flow_vps[lane]
                 first = min(max(feed_s[k], <int>seen_s[to]), horizon)
@@ -174,13 +183,15 @@ def waits_ahead(
     const float[:, ::1] wait_s,         # IN  [rows, longest horizon]
     const int[::1] row_of,              # IN  [lanes] row of the lane, -1 if none
     const float[::1] crowded,           # IN  [rows] 0 to 1: how much its waits count
+    const int[::1] asked_s,             # IN  [lanes] how many seconds are asked for
     float[:, ::1] ahead_s,              # OUT [rows, longest horizon]
 ):
     """Wait at the next signal of a vehicle that leaves a stop line in each of the next seconds.
 
-    Waits that lie beyond what is told are taken to be as the mean of what is.
+    Waits that lie beyond what is told are taken to be as the mean of what is. Beyond what is asked
+    for of a lane its row stands as it was.
     """
-    cdef int lane, k, t, row, to, horizon, begins, ends, longest = ahead_s.shape[1]
+    cdef int lane, k, t, row, to, horizon, begins, ends, longest
     cdef long long place
     cdef float mean, weight
     with nogil:
@@ -188,18 +199,24 @@ def waits_ahead(
             row = row_of[lane]
             if row < 0:
                 continue
+            longest = asked_s[lane]
             for t in range(longest):
                 ahead_s[row, t] = 0.0
+            if longest == 0:
+                continue
             for k in range(feed_ptr[lane], feed_ptr[lane + 1]):
                 to = row_of[feed_to[k]]
                 if to < 0:
+                    continue
+                weight = crowded[to] * feed_share[k]
+                if weight == 0.0:
+                    # Nobody waits there, and most lanes are empty at any time.
                     continue
                 horizon = horizon_s[to]
                 mean = 0.0
                 for t in range(horizon):
                     mean += wait_s[to, t]
                 mean /= max(horizon, 1)
-                weight = crowded[to] * feed_share[k]
                 place = feed_s[k] + now_s - told_s[to]
                 begins = <int>clamped(-place, 0, longest)
                 ends = <int>clamped(horizon - place, begins, longest)

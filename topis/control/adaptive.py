@@ -25,16 +25,16 @@ from topis.control.streams import (
     ENDLESS_VEH,
     RoadsBehind,
     compile_streams,
-    pocket_lanes,
     stream_rates,
 )
 from topis.control.waiting import Waiting
+from topis.control.weights import QueueWeights
 from topis.model.command import Commands
 from topis.model.feeds import find_lane_feeds
 from topis.model.lamp import RED
-from topis.model.network import BUS_ONLY, TURNAROUND, Network
+from topis.model.network import Network
 from topis.model.state import HORIZON_S, SignalState, TrafficState, zero_if_unknown
-from topis.units import JAM_SPACING_M, MS_PER_S
+from topis.units import MS_PER_S
 
 #: A blocked lane is never quite given up: that it flows again shows only at green.
 LEAST_FLOWING = 0.05
@@ -43,13 +43,6 @@ LEAST_FLOWING = 0.05
 CROWD_VEH = 6.0
 #: Estimates of less confidence are guesses.
 LEAST_CONFIDENCE = 0.5
-#: A lane filled to this share is about to spill back to what lies upstream. A short one that no
-#: signal feeds is only the end of a longer road: it fills without harm.
-SPILL_FROM = 0.8
-SPILL_VEH = 5.0
-#: A lane that begins where one upstream parts in two: filled from this share on it comes near to
-#: blocking that one, and with it the traffic of the lanes beside it.
-POCKET_FROM = 0.3
 _LONG_AGO_S = -(10**6)
 
 
@@ -105,16 +98,10 @@ class Adaptive:
         self._horizon_s = self._horizons()
         self._longest = int(self._horizon_s.max(initial=int(s.horizon_s)))
         fade_s = s.fade_s * self._horizon_s / s.horizon_s
-        weight = (self._is_lane | self._is_walk).astype(np.float32)
-        weight[self._is_lane & (network.lane_use[self._lane] == BUS_ONLY)] = s.bus_lane_weight
-        self._weight = weight
-        self._storage_veh = np.maximum(network.lane_length_m[self._lane] / JAM_SPACING_M, 1.0)
         self._feeds = find_lane_feeds(network)
-        onto = network.move_to_link[network.move_turn != TURNAROUND]
-        fed = np.isin(self._lane, network.approach_lanes[np.unique(self._feeds.to)])
-        self._spills = self._is_lane & np.isin(network.lane_link[self._lane], onto)
-        self._spills &= fed | (self._storage_veh >= SPILL_VEH)
-        self._pocket = self._is_lane & pocket_lanes(network)[self._lane]
+        self._weights = QueueWeights(
+            network, streams, self._feeds, s.bus_lane_weight, s.spill, s.pocket
+        )
         self._search = RolloutSearch(
             stream_ptr=streams.stream_ptr,
             stage_ptr=network.junction_stage_ptr,
@@ -155,6 +142,8 @@ class Adaptive:
         stream_of = np.full(network.lanes, -1, dtype=np.int32)
         stream_of[self._lane[self._is_lane]] = np.flatnonzero(self._is_lane)
         self._stream_of = stream_of[network.approach_lanes]
+        self._junction_of = streams.junction[np.maximum(self._stream_of, 0)]
+        self._arrival_vps = np.zeros((len(network.approach_lanes), self._longest), np.float32)
         shape = (len(streams), self._longest)
         self._planned_vps, self._wait_s, self._ahead_s = (
             np.zeros(shape, dtype=np.float32) for _ in range(3)
@@ -249,14 +238,15 @@ class Adaptive:
         streams, rates, lane = self._streams, self._held.rates, self._lane
         now_s = state.time_ms // MS_PER_S
         queue_veh = zero_if_unknown(np.minimum(state.queue_veh, state.vehicles_veh))
-        arrival_vps = self._arrivals(state, queue_veh, now_s)
+        arrival_vps = self._arrivals(which, state, queue_veh, now_s)
         walkers = np.where(self._is_walk, self._set.walkers_per_min / 60.0, 0.0)
         red_s = (state.time_ms - signals.group_since_ms[self._walk]) / MS_PER_S
         waiting = np.where(signals.group_code[self._walk] == RED, walkers * red_s, 0.0)
         flowing = np.maximum(state.flowing[lane], LEAST_FLOWING)
         # Who found no gap goes as others do where it need not give way.
         flowing[self._held.held] = 1.0
-        passing = rates.pass_share[streams.cell_of(local)]
+        cell = streams.cell_of(local)
+        passing, served = rates.pass_share[cell], rates.rate[cell] > 0.0
         room, refill = self._frame.hold(*self._roads.room(state, self._set.full_share))
         self._planned = ~self._frame.free
         if self._set.free >= 0.0:
@@ -276,7 +266,7 @@ class Adaptive:
             rates.rate_of,
             rates.pass_share,
             floats(streams.cap * flowing, streams.cap),
-            self._weights(queue_veh),
+            self._weights.update(queue_veh, served, ~self._planned[streams.junction]),
             floats(queue_veh[lane], waiting),
             self._arrival_of,
             arrival_vps,
@@ -305,25 +295,23 @@ class Adaptive:
         told[which] = True
         self._told_s[told[streams.junction]] = now_s
 
-    def _weights(self, queue_veh: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A queue about to spill back counts more: it will hold up others, float32[streams]."""
-        fill = queue_veh[self._lane] / self._storage_veh
-        near = np.clip((fill - SPILL_FROM) / (1.0 - SPILL_FROM), 0.0, 1.0)
-        more = np.where(self._spills, self._set.spill * near, 0.0)
-        if self._set.pocket > 0.0:
-            # A plan that is kept to gives its turns their green anyway.
-            free = ~self._planned[self._streams.junction]
-            filled = np.clip((fill - POCKET_FROM) / (1.0 - POCKET_FROM), 0.0, 1.0)
-            more += np.where(self._pocket & free, self._set.pocket * filled, 0.0)
-        return np.asarray(self._weight * (1.0 + more), dtype=np.float32)
-
     def _arrivals(
-        self, state: TrafficState, queue_veh: NDArray[np.float32], now_s: int
+        self,
+        which: NDArray[np.int32],
+        state: TrafficState,
+        queue_veh: NDArray[np.float32],
+        now_s: int,
     ) -> NDArray[np.float32]:
-        """Arrivals as seen, and as the junctions upstream plan them, float32[approach lanes, s]."""
+        """Arrivals as seen, and as the junctions upstream plan them, float32[approach lanes, s].
+
+        Made for the junctions of ``which`` as far as they look ahead; other values mean nothing.
+        """
         feeds = self._feeds
         if self._set.neighbours < 0.5:
             return state.arrival_vps
+        horizon_s = np.zeros_like(self._horizon_s)
+        horizon_s[which] = self._horizon_s[which]
+        asked_s = np.where(self._stream_of >= 0, horizon_s[self._junction_of], 0).astype(np.int32)
         waits_ahead(
             feeds.ptr,
             feeds.to,
@@ -337,10 +325,9 @@ class Adaptive:
             np.where(self._is_lane, np.minimum(queue_veh[self._lane] / CROWD_VEH, 1.0), 0.0).astype(
                 np.float32
             ),
+            asked_s,
             self._ahead_s,
         )
-        # No junction looks further ahead than the longest horizon.
-        arrival_vps = state.arrival_vps[:, : self._longest].copy()
         flow_vps = zero_if_unknown(state.flow_vps)[self._network.approach_lanes]
         add_planned(
             feeds.ptr,
@@ -355,9 +342,11 @@ class Adaptive:
             self._stream_horizon_s,
             self._planned_vps,
             self._stream_of,
-            arrival_vps,
+            asked_s,
+            state.arrival_vps,
+            self._arrival_vps,
         )
-        return arrival_vps
+        return self._arrival_vps
 
     def _horizons(self) -> NDArray[np.int32]:
         """Long enough to see every stage of a junction served once, int32[junctions]."""

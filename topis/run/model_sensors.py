@@ -53,8 +53,11 @@ class ModelSensors:
     def __init__(self, network: Network, sensors: SensorTable) -> None:
         self._sensors = sensors
         self._alive = sensors.alive
-        self._camera = np.flatnonzero(sensors.alive & (sensors.kind == CAMERA))
-        self._loop = np.flatnonzero(sensors.alive & (sensors.kind != CAMERA))
+        # Along the roads, as the vehicles are sorted: what is sought lies beside what was found.
+        along = np.lexsort((sensors.start_m, sensors.lane))
+        along = along[sensors.alive[along]]
+        self._camera = along[sensors.kind[along] == CAMERA]
+        self._loop = along[sensors.kind[along] != CAMERA]
         self._passed: NDArray[np.int64] | None = None
         self._gone: NDArray[np.int32] | None = None
         self._length_m = network.lane_length_m
