@@ -20,6 +20,7 @@ from topis.config import setting
 from topis.control.actuated import Actuated
 from topis.control.frame import Frame, ShippedFrame
 from topis.control.held import HeldTurns
+from topis.control.horizon import shortest_round_s
 from topis.control.protocol import EXACT, Measure, Reasons, Why
 from topis.control.streams import (
     ENDLESS_VEH,
@@ -52,8 +53,10 @@ class AdaptiveSettings:
 
     interval_s: float = setting(1.0, 1, 30, "time between two decisions at a junction")
     horizon_s: float = setting(60.0, 20, 180, "how far ahead each choice is played out, at least")
-    cycles: float = setting(1.0, 0, 3, "and at least so many shortest cycles of the junction")
-    fade_s: float = setting(25.0, 5, 10000, "time in which the weight of later cost fades")
+    cycles: float = setting(1.5, 0, 3, "and at least so many shortest rounds of the junction")
+    fade_s: float = setting(
+        25.0, 5, 10000, "time in which the weight of later cost fades, at the least horizon"
+    )
     stop_s: float = setting(3.0, 0, 60, "what one stop costs, in seconds of delay")
     neighbours: float = setting(1.0, 0, 1, "1: what neighbours plan is known, 0: it is not")
     ahead_share: float = setting(0.7, 0, 2, "weight of the wait at the next signal")
@@ -95,9 +98,11 @@ class Adaptive:
         self._lane = np.where(self._is_lane, streams.lane, 0)
         self._walk = np.where(self._is_walk, streams.walk, 0)
         self._low = network.junction_stage_ptr[:-1]
+        self._held = HeldTurns(network, streams, rates)
         self._horizon_s = self._horizons()
         self._longest = int(self._horizon_s.max(initial=int(s.horizon_s)))
-        fade_s = s.fade_s * self._horizon_s / s.horizon_s
+        # Where stages are long a choice shows its worth late.
+        fade_s = s.fade_s * (self._horizon_s / s.horizon_s) ** 2
         self._feeds = find_lane_feeds(network)
         self._weights = QueueWeights(
             network, streams, self._feeds, s.bus_lane_weight, s.spill, s.pocket
@@ -133,7 +138,6 @@ class Adaptive:
         self._scratch = np.zeros((self._threads, self._search.scratch_size), dtype=np.float32)
         self._roads = RoadsBehind(network)
         self._by_gaps = Actuated(network)
-        self._held = HeldTurns(network, streams, rates)
         self._waiting = Waiting(network, streams, self._held, s.max_wait_s, s.walk_wait_s)
         # Rows of arrivals are approach lanes in the network's order.
         number = np.full(network.lanes, -1, dtype=np.int32)
@@ -349,11 +353,8 @@ class Adaptive:
         return self._arrival_vps
 
     def _horizons(self) -> NDArray[np.int32]:
-        """Long enough to see every stage of a junction served once, int32[junctions]."""
-        network, streams, s = self._network, self._streams, self._set
-        change_s = (streams.hold_s + streams.lost_s).max(axis=1)
-        shortest_s = np.bincount(
-            network.stage_junction, streams.min_green_s + change_s, minlength=network.junctions
-        )
-        most_s = np.clip(np.ceil(s.cycles * shortest_s), s.horizon_s, HORIZON_S)
+        """Long enough to see every stream of a junction served, int32[junctions]."""
+        ptr, s = self._network.junction_stage_ptr, self._set
+        round_s = shortest_round_s(ptr, self._streams, self._held.serves())
+        most_s = np.clip(np.ceil(s.cycles * round_s), s.horizon_s, HORIZON_S)
         return np.asarray(most_s, dtype=np.int32)
