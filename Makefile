@@ -42,6 +42,7 @@ lint: $(STAMP)  ## ruff, mypy (strict) and cython-lint
 
 $(VENV)/.peers: $(VENV)/.packages
 	$(BIN)/python -m pip install --quiet "duckdb>=1.2,<2" "polars>=1.20"
+	$(BIN)/python -m pip install --quiet --no-deps sumoITScontrol==0.1.0
 	touch $@
 
 bench: $(STAMP) $(VENV)/.peers  ## benchmarks; ONLY=name picks some

@@ -3,9 +3,10 @@
 Made-up junctions of 8 stages and 16 lanes (4 to a stage), and for offsets four links in, of three
 movements each, on 60 bins. NumPy does all junctions of a city in one go; plain Python (lists and
 dicts, a junction after the other, as in sumo-rl) does some, and is counted up to the whole city.
-All find the same. CPU time of one thread, the least of several runs; a copy is one of as many
-bytes as the kernel reads and writes. Growth: time per junction in larger cities, each junction
-with its own memory, over that of 4,500.
+All find the same; a published controller in Python does what it does instead, which is less. CPU
+time of one thread, the least of several runs; a copy is one of as many bytes as the kernel reads
+and writes. Growth: time per junction in larger cities, each junction with its own memory, over
+that of 4,500.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cpu_time import cpu_s
+from published_python import decide_flexibly, share_a_cycle
 from pytest_benchmark.fixture import BenchmarkFixture
 from test_control import Bank
 
@@ -189,6 +191,14 @@ def as_dicts(city: Stages, count: int) -> list[dict[str, Any]]:
     return found
 
 
+def as_names(
+    junctions: list[dict[str, Any]],
+) -> tuple[list[dict[str, float]], list[list[list[str]]]]:
+    """(vehicles of each lane, lanes of each stage) of each junction."""
+    served = [[[lane for lane, _ in stage] for stage in j["served"]] for j in junctions]
+    return [j["vehicles"] for j in junctions], served
+
+
 def test_pressure(benchmark: BenchmarkFixture, figure: Figure) -> None:
     city, some = Stages(CITY), 100
     junctions = as_dicts(city, some)
@@ -200,6 +210,8 @@ def test_pressure(benchmark: BenchmarkFixture, figure: Figure) -> None:
     benchmark.pedantic(lambda: kernel.work(1), rounds=20)
     numpy_s = each_s(lambda: pressure_numpy(city))
     GROWTH["pressure"] = tell(figure, "pressure", pressure_kernel, numpy_s, python_s)
+    theirs_s = each_s(decide_flexibly(*as_names(junctions))) * CITY / some
+    figure("city.pressure.over_sumoitscontrol", theirs_s / each_s(lambda: kernel.work(1)), "x")
 
 
 # ---- cycle and split ----
@@ -280,6 +292,8 @@ def test_split(benchmark: BenchmarkFixture, figure: Figure) -> None:
     python_s = each_s(lambda: split_python(junctions, 6.0)) * CITY / some
     numpy_s = each_s(lambda: split_numpy(city))
     GROWTH["split"] = tell(figure, "split", split_kernel, numpy_s, python_s)
+    theirs_s = each_s(share_a_cycle(*as_names(junctions))) * CITY / some
+    figure("city.split.over_sumoitscontrol", theirs_s / each_s(lambda: kernel.work(1)), "x")
 
 
 # ---- offsets ----
