@@ -148,6 +148,8 @@ class Adaptive:
         self._stream_of = stream_of[network.approach_lanes]
         self._junction_of = streams.junction[np.maximum(self._stream_of, 0)]
         self._arrival_vps = np.zeros((len(network.approach_lanes), self._longest), np.float32)
+        # Local number of the stage planned, of junctions that keep to a plan.
+        self._plan_ahead = np.zeros((network.junctions, self._longest), dtype=np.int16)
         shape = (len(streams), self._longest)
         self._planned_vps, self._wait_s, self._ahead_s = (
             np.zeros(shape, dtype=np.float32) for _ in range(3)
@@ -198,9 +200,10 @@ class Adaptive:
             # A search on guessed queues starves whom it does not see; gap-out does not.
             by_gaps = self._by_gaps.decide(state, signals).stage
             self._target = np.where(blind & ~by_plan, by_gaps, self._target)
-        if by_plan.any():
-            planned = self._low + self._frame.ahead(state.time_ms // MS_PER_S, 1)[:, 0]
-            self._target = np.where(by_plan & ripe, planned, self._target)
+        follow = np.flatnonzero(by_plan & ripe)
+        if len(follow):
+            planned = self._frame.ahead(state.time_ms // MS_PER_S, 1, follow)[:, 0]
+            self._target[follow] = self._low[follow] + planned
         return Commands(state.time_ms, self._target.astype(np.int32))
 
     def reasons(self) -> Reasons:
@@ -255,6 +258,9 @@ class Adaptive:
         self._planned = ~self._frame.free
         if self._set.free >= 0.0:
             self._planned = np.full(self._network.junctions, self._set.free < 0.5)
+        kept = which[self._planned[which]]
+        if len(kept):
+            self._plan_ahead[kept] = self._frame.ahead(now_s, self._longest, kept)
         self._allowed = self._waiting.allowed()
 
         def floats(
@@ -280,7 +286,7 @@ class Adaptive:
             floats(room[lane], ENDLESS_VEH),
             floats(refill[lane], ENDLESS_VEH),
             self._allowed,
-            self._frame.ahead(now_s, self._longest),
+            self._plan_ahead,
             np.where(self._planned, self._set.plan_weight, 0.0).astype(np.float32),
             self._scratch,
             self._threads,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topis.control.policy import PolicyChoice
-from topis.control.timeline import PlanTimeline
+from topis.control.timeline import PlanTimeline, Some
 from topis.model.network import Network
 from topis.model.state import SignalState, TrafficState
 
@@ -35,8 +35,8 @@ class Frame(Protocol):
     def update(self, state: TrafficState, signals: SignalState) -> None:
         """Take in a tick."""
 
-    def ahead(self, now_s: int, horizon_s: int) -> NDArray[np.int16]:
-        """Local number of the stage planned in each of the next seconds, [junctions, s]."""
+    def ahead(self, now_s: int, horizon_s: int, which: Some) -> NDArray[np.int16]:
+        """Local number of the stage planned in each of the next seconds, [which, s]."""
 
     def hold(self, room_veh: F8, refill_vps: F8) -> tuple[F8, F8]:
         """Room behind the stop lines (float64[lanes]) as far as it may be used."""
@@ -60,9 +60,9 @@ class ShippedFrame:
         """See `Frame`."""
         self._policy.update(state)
 
-    def ahead(self, now_s: int, horizon_s: int) -> NDArray[np.int16]:
+    def ahead(self, now_s: int, horizon_s: int, which: Some) -> NDArray[np.int16]:
         """See `Frame`."""
-        return self._timeline.ahead(now_s, horizon_s)
+        return self._timeline.ahead(now_s, horizon_s, which)
 
     def hold(self, room_veh: F8, refill_vps: F8) -> tuple[F8, F8]:
         """No gates."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from topis.control.cosmos import Cosmos, CosmosSettings
 from topis.control.cycle_split import WebsterCycles
 from topis.control.service import permissive_rates, service_table
+from topis.control.timeline import ALL, Some
 from topis.model.network import Network
 from topis.model.state import SignalState, TrafficState
 from topis.units import MS_PER_S
@@ -77,11 +78,11 @@ class LivingPlan:
         self._row[second_owner, second] = np.repeat(local, length_s)
         self._length_s[junctions] = np.maximum(total_s[junctions], 1)
 
-    def ahead(self, now_s: int, horizon_s: int) -> NDArray[np.int16]:
-        """Local number of the stage planned in each of the next seconds, int16[junctions, s].
+    def ahead(self, now_s: int, horizon_s: int, which: Some = ALL) -> NDArray[np.int16]:
+        """Local number of the stage planned in each of the next seconds, int16[which, s].
 
         Beyond its end a cycle is taken to come again as it is.
         """
-        second = (now_s - self._start_s)[:, None] + np.arange(horizon_s)
-        second %= self._length_s[:, None]
-        return np.asarray(np.take_along_axis(self._row, second, axis=1))
+        second = (now_s - self._start_s[which])[:, None] + np.arange(horizon_s)
+        second %= self._length_s[which, None]
+        return np.asarray(np.take_along_axis(self._row[which], second, axis=1))

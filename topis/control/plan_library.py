@@ -20,7 +20,7 @@ from topis.control.service import (
     permissive_rates,
     service_table,
 )
-from topis.control.timeline import plan_commands
+from topis.control.timeline import ALL, Some, plan_commands
 from topis.model.network import NOT_MOTOR, Network
 from topis.units import MS_PER_S, to_ms
 
@@ -69,13 +69,8 @@ class PlanLibrary:
         self._next_ms: int | None = None
         self.notes: list[tuple[int, str]] = []
 
-    def ahead(
-        self, now_s: int, horizon_s: int, which: NDArray[np.integer] | slice = slice(None)
-    ) -> NDArray[np.int16]:
-        """Local number of the stage planned in each of the next seconds, int16[which, s].
-
-        ``which``: numbers of junctions, all if not given.
-        """
+    def ahead(self, now_s: int, horizon_s: int, which: Some = ALL) -> NDArray[np.int16]:
+        """Local number of the stage planned in each of the next seconds, int16[which, s]."""
         plans, program = self._plans, self.program[which]
         since = now_s - plans.offset_s[program]
         second = (since[:, None] + np.arange(horizon_s)) % plans.cycle_s[program][:, None]

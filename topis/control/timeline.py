@@ -9,6 +9,10 @@ from topis.control.service import intergreen_ms
 from topis.model.network import Network
 from topis.units import MS_PER_S
 
+#: Numbers of junctions, or all of them.
+Some = NDArray[np.integer] | slice
+ALL = slice(None)
+
 
 class PlanTimeline:
     """Commands of the active programs, so that greens start when the program starts them."""
@@ -23,10 +27,10 @@ class PlanTimeline:
         offset_ms = network.program_offset_ms[network.junction_program]
         self._offset_s = np.rint(offset_ms / MS_PER_S).astype(np.int64)
 
-    def ahead(self, now_s: int, horizon_s: int) -> NDArray[np.int16]:
-        """Local number of the stage wanted in each of the next seconds, int16[junctions, s]."""
-        since = (now_s - self._offset_s)[:, None] + np.arange(horizon_s)[None, :]
-        return self._command[self._first[:, None] + since % self._cycle_s[:, None]]
+    def ahead(self, now_s: int, horizon_s: int, which: Some = ALL) -> NDArray[np.int16]:
+        """Local number of the stage wanted in each of the next seconds, int16[which, s]."""
+        since = (now_s - self._offset_s[which])[:, None] + np.arange(horizon_s)[None, :]
+        return self._command[self._first[which, None] + since % self._cycle_s[which, None]]
 
 
 def plan_commands(
