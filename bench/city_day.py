@@ -1,6 +1,7 @@
 """A day of ticks of a whole city: how long each took, and what memory the process held.
 
 Usage: python bench/city_day.py CITY OUT [--hours 24] [--begin 0] [--controller city]
+           [--threads 1]
 
 CITY is a folder of `topis city build`. OUT gets day.json (by hour: ticks, percentiles of their
 time, records, resident memory) and day.png (histogram of tick times, memory by hour). A tick is
@@ -111,6 +112,7 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=24.0)
     parser.add_argument("--begin", type=int, default=0, help="hour of the day")
     parser.add_argument("--controller", default="city")
+    parser.add_argument("--threads", type=int, default=1, help="of the search")
     parser.add_argument("--at-most", type=float, default=1e9, help="stop after so many seconds")
     chosen = parser.parse_args()
     network, sensors = city_streets(chosen.city)
@@ -119,7 +121,7 @@ def main() -> None:
     watch = Watch(
         city_street(network, sensors, begin_s, end_s, 1), time.perf_counter() + chosen.at_most
     )
-    controller = make_controller(chosen.controller, network)
+    controller = make_controller(chosen.controller, network, {"threads": chosen.threads})
     run_loop(network, watch, Estimator(network, sensors), controller, watch, watch, watch)
     chosen.out.mkdir(parents=True, exist_ok=True)
     ticks = np.array(watch.tick_ms)

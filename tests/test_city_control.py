@@ -35,6 +35,7 @@ from topis.estimation.estimator import VOUCHED
 from topis.ingest.network_file import load_network
 from topis.model.network import Network
 from topis.model.state import TrafficState
+from topis.safety.guard import Guard
 from topis.units import JAM_SPACING_M
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -313,6 +314,22 @@ def test_a_change_must_gain_more_than_it_costs(two_plans: Network) -> None:
 
 
 # ---- all of it ----
+
+
+def test_any_number_of_threads_finds_the_same(grid: Network) -> None:
+    """Queues at random: every choice and what it would cost, each second."""
+    rng = np.random.default_rng(1)
+    one, three = (City(grid, CitySettings(threads=n)) for n in (1, 3))
+    guard, weighed = Guard(grid, 0), 0
+    for second in range(40):
+        state = crowded(grid, 1000 * second, rng.random(grid.lanes), 0.05)
+        mine, theirs = (control.decide(state, guard.state()) for control in (one, three))
+        np.testing.assert_array_equal(mine.stage, theirs.stage)
+        guard.step(mine)
+        for a, b in zip(vars(one.reasons()).values(), vars(three.reasons()).values(), strict=True):
+            np.testing.assert_array_equal(a, b)
+        weighed += int(one.reasons().weighed.sum())
+    assert weighed > 10 * grid.junctions
 
 
 def test_in_simulation_and_by_plan_where_nobody_counts(tmp_path: Path) -> None:

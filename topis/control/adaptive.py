@@ -74,6 +74,7 @@ class AdaptiveSettings:
         100.0, 0, 1e6, "planned policy: cost of a second off the plan (vehicle-seconds)"
     )
     free: float = setting(-1.0, -1, 1, "policy: 1 free, 0 planned, -1 by appraisal")
+    threads: float = setting(1.0, 1, 64, "threads of the search; all find the same")
 
 
 class Adaptive:
@@ -134,7 +135,7 @@ class Adaptive:
             stop_s=s.stop_s,
             worth_s=s.worth_s,
         )
-        self._threads = 1
+        self._threads = int(s.threads)
         self._scratch = np.zeros((self._threads, self._search.scratch_size), dtype=np.float32)
         self._roads = RoadsBehind(network)
         self._by_gaps = Actuated(network)
