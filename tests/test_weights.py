@@ -66,12 +66,12 @@ def test_a_queue_that_fills_a_lane_fed_by_a_signal_weighs_more(
 
 def test_a_queue_that_fills_a_pocket_weighs_more(tmp_path: Path) -> None:
     """Turn bays and the lanes beside them part from the lanes of the road before."""
-    bays = make_net(tmp_path, "--turn-lanes", 1, "--turn-lanes.length", 50, columns=2, rows=2)
+    bays = make_net(tmp_path, "--turn-lanes", 1, "--turn-lanes.length", 70, columns=2, rows=2)
     network = load_network(bays).network
     pocket = pocket_lanes(network)
     assert pocket.any()
     # They are short, and the road before them has a lane less.
-    assert (network.lane_length_m[pocket] < 60).all()
+    assert (network.lane_length_m[pocket] < 80).all()
     lanes = np.diff(network.link_lane_ptr)
     before = network.move_from_link[np.isin(network.move_to_link, network.lane_link[pocket])]
     assert lanes[before].max() < lanes[network.lane_link[pocket]].max()
@@ -95,6 +95,21 @@ def test_a_queue_that_fills_a_pocket_weighs_more(tmp_path: Path) -> None:
     ):  # fmt: skip
         found = kept.update(np.float32(fill) * room_veh, green, free)[lane]
         assert found[in_pocket] == pytest.approx(1.0 + more, rel=1e-5)
+
+
+@pytest.mark.parametrize(("bay_m", "more"), [(30, 0.0), (70, 4.0)])
+def test_a_road_that_grows_wider_at_its_stop_line_has_no_pockets(
+    tmp_path: Path, bay_m: int, more: float
+) -> None:
+    bays = make_net(tmp_path, "--turn-lanes", 1, "--turn-lanes.length", bay_m, columns=2, rows=2)
+    network = load_network(bays).network
+    streams, kept = queue_weights(network, 0.0, 4.0)
+    full_veh = (network.lane_length_m / JAM_SPACING_M).astype(np.float32)
+    never = np.zeros(len(streams), dtype=bool)
+    lane = np.flatnonzero(streams.lane >= 0)
+    short = pocket_lanes(network)[streams.lane[lane]]
+    assert short.any()
+    assert kept.update(full_veh, never, ~never)[lane][short] == pytest.approx(1.0 + more)
 
 
 @given(fills=st.tuples(st.floats(0.0, 2.0), st.floats(0.0, 2.0)))

@@ -192,9 +192,9 @@ class Adaptive:
         self._target = np.where(signals.coming >= 0, signals.coming, self._target)
         self._target = np.where(self._target < 0, shown, self._target)
         which = np.flatnonzero(due).astype(np.int32)
-        if len(which):
-            self._decide(which, local, green_s, state, signals)
-            self._target[which] = self._low[which] + self._choice[which]
+        # Also where nobody decides: pockets fill meanwhile, and that is watched.
+        self._decide(which, local, green_s, state, signals)
+        self._target[which] = self._low[which] + self._choice[which]
         blind = self._blind(state)
         self._steady, self._ripe, self._due, self._unseen = steady, ripe, due, blind
         if blind.any():

@@ -21,7 +21,6 @@ from topis.control.gating import Gating
 from topis.control.living_plan import LivingPlan
 from topis.control.plan_library import PlanLibrary
 from topis.control.policy import PolicyChoice
-from topis.control.timeline import Some
 from topis.estimation.estimator import VOUCHED
 from topis.model.network import Network
 from topis.model.state import SignalState, TrafficState
@@ -108,15 +107,14 @@ class CityFrame:
             )
             self.notes.append((now_ms, text))
 
-    def ahead(self, now_s: int, horizon_s: int, which: Some) -> NDArray[np.int16]:
+    def ahead(self, now_s: int, horizon_s: int, which: NDArray[np.integer]) -> NDArray[np.int16]:
         """See `Frame`."""
         if self._set.living < 0.5:
             return self._library.ahead(now_s, horizon_s, which)
         planned = self._living.ahead(now_s, horizon_s, which)
         unseen = self.by_plan[which]
         if unseen.any():
-            number = np.arange(len(self.by_plan))[which][unseen]
-            planned[unseen] = self._library.ahead(now_s, horizon_s, number)
+            planned[unseen] = self._library.ahead(now_s, horizon_s, which[unseen])
         return planned
 
     def hold(self, room_veh: F8, refill_vps: F8) -> tuple[F8, F8]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topis.control.policy import PolicyChoice
-from topis.control.timeline import PlanTimeline, Some
+from topis.control.timeline import PlanTimeline
 from topis.model.network import Network
 from topis.model.state import SignalState, TrafficState
 
@@ -35,7 +35,7 @@ class Frame(Protocol):
     def update(self, state: TrafficState, signals: SignalState) -> None:
         """Take in a tick."""
 
-    def ahead(self, now_s: int, horizon_s: int, which: Some) -> NDArray[np.int16]:
+    def ahead(self, now_s: int, horizon_s: int, which: NDArray[np.integer]) -> NDArray[np.int16]:
         """Local number of the stage planned in each of the next seconds, [which, s]."""
 
     def hold(self, room_veh: F8, refill_vps: F8) -> tuple[F8, F8]:
@@ -60,7 +60,7 @@ class ShippedFrame:
         """See `Frame`."""
         self._policy.update(state)
 
-    def ahead(self, now_s: int, horizon_s: int, which: Some) -> NDArray[np.int16]:
+    def ahead(self, now_s: int, horizon_s: int, which: NDArray[np.integer]) -> NDArray[np.int16]:
         """See `Frame`."""
         return self._timeline.ahead(now_s, horizon_s, which)
 

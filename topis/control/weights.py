@@ -17,6 +17,7 @@ SPILL_VEH = 5.0
 #: A lane that begins where one upstream parts in two: filled from this share on it comes near to
 #: blocking that one, and with it the traffic of the lanes beside it.
 POCKET_FROM = 0.3
+POCKET_VEH = 5.0
 #: A queue has gone when there are fewer vehicles than this.
 ONE_VEH = 1.0
 
@@ -44,7 +45,9 @@ class QueueWeights:
         spills = is_lane & np.isin(network.lane_link[lane], onto)
         spills &= fed | (self._storage_veh >= SPILL_VEH)
         self._spill = np.where(spills, spill, 0.0)
-        self._pocket = np.where(is_lane & pocket_lanes(network)[lane], pocket, 0.0)
+        # Where it is shorter, a road only grows wider at its stop line.
+        pockets = is_lane & pocket_lanes(network)[lane] & (self._storage_veh >= POCKET_VEH)
+        self._pocket = np.where(pockets, pocket, 0.0)
         self._filled = np.zeros(len(streams))
 
     def update(
