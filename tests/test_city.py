@@ -7,6 +7,7 @@ import filecmp
 import gzip
 import json
 import re
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from topis.config import sensing_layout
 from topis.errors import InputError
 from topis.ingest.city import files
 from topis.ingest.city.build import CityOptions, build_city
+from topis.ingest.city.cut import cut_district
 from topis.ingest.city.layout import lay_out
 from topis.ingest.city.likeness import likeness
 from topis.ingest.city.plans import PERIODS
@@ -226,6 +228,20 @@ def test_what_cannot_be_built_is_refused(
     with pytest.raises(InputError, match=message):
         build_city(tmp_path / "no", options, quiet)
     assert not (tmp_path / "no").exists()
+
+
+def test_a_cut_loses_nothing_of_the_city(city: Path, tmp_path: Path) -> None:
+    """Neither onto itself, nor half of it where a file is missing."""
+    before = {path.name: path.read_bytes() for path in city.iterdir()}
+    with pytest.raises(InputError, match="is the city itself"):
+        cut_district(city, 1, city, None, 1)
+    assert {path.name: path.read_bytes() for path in city.iterdir()} == before
+    copy = tmp_path / "copy"
+    shutil.copytree(city, copy)
+    (copy / "edge_times.csv").unlink()
+    with pytest.raises(InputError, match=r"edge_times\.csv.*no such file"):
+        cut_district(copy, 1, tmp_path / "part", None, 1)
+    assert not (tmp_path / "part").exists()
 
 
 def test_a_cut_needs_a_city_and_a_district(city: Path, tmp_path: Path) -> None:

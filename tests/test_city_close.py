@@ -150,6 +150,9 @@ def test_bridges_and_edges_are_closed_together(city: Path) -> None:
         (("--edge", "E7.0x"), "has no edge 'E7.0x'"),
         ((), "nothing to close; give --edge or --bridge"),
         (("--bridge", 1, "--until", FROM_S), "is not after --from"),
+        (("--bridge", 1, "--until", "nan"), "is not after --from"),
+        (("--bridge", 1, "--from", "nan"), "is not after --from"),
+        (("--bridge", 1, "--until", "inf"), "is not after --from"),
         (("--bridge", 1, "--out", "city"), "is the city itself"),
     ],
 )

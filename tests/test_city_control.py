@@ -25,7 +25,7 @@ from topis.control.areas import (
 from topis.control.city import City, CitySettings
 from topis.control.coordination import find_feeds
 from topis.control.cosmos import Cosmos, CosmosSettings
-from topis.control.gating import PRIOR_FILL, Gating, regions
+from topis.control.gating import GAIN_I_VPS, PRIOR_FILL, Gating, regions
 from topis.control.living_plan import LivingPlan
 from topis.control.plan_library import PlanLibrary
 from topis.control.protocol import Why
@@ -221,6 +221,22 @@ def test_an_overloaded_region_is_gated_and_opens_again(grid: Network) -> None:
     assert "open again" in told
 
 
+def test_gates_that_close_at_the_first_count_begin_at_what_comes(grid: Network) -> None:
+    """Who was there before has not come in the last minute."""
+    gating = Gating(grid, regions(grid, most=-(-grid.junctions // 2)))
+    jam = np.full(grid.lanes, PRIOR_FILL + 0.01)
+    for second in range(62):
+        gating.update(crowded(grid, 1000 * second, jam, 0.2))
+    told = gating.state
+    assert told.gated.all()
+    over_veh = told.vehicles_veh - told.critical_veh
+    comes_vps = told.inflow_vps + GAIN_I_VPS * over_veh
+    assert (comes_vps > told.inflow_vps).all()
+    into = [comes_vps[region] / 0.2 for region in range(2)]
+    # As many veh/s as the gates' flows, taken by their shares: a whole number of full lanes.
+    assert into == pytest.approx(np.rint(into), abs=1e-3)
+
+
 def test_a_gate_whose_own_queue_spills_back_is_open(grid: Network) -> None:
     region = regions(grid, most=-(-grid.junctions // 2))
     gating = Gating(grid, region)
@@ -311,6 +327,26 @@ def test_a_change_must_gain_more_than_it_costs(two_plans: Network) -> None:
     library.update(0, np.full(two_plans.lanes, 1e-6, np.float32), area)
     assert (library.program == before).all()
     assert not library.notes
+
+
+def test_a_plan_that_leaves_out_a_street_is_not_changed_to(two_plans: Network) -> None:
+    """However little comes there: who waits would wait for ever."""
+    first, last = two_plans.program_stage_ptr[1:3]
+    stage = two_plans.program_stage.copy()
+    stage[first:last] = stage[first]
+    partial = dataclasses.replace(two_plans, program_stage=stage)
+    service = service_table(partial)
+    flow = np.full(partial.lanes, 1e-4, np.float32)
+    flow[service.lane[service.ptr[stage[first]] : service.ptr[stage[first] + 1]]] = 0.3
+    area = np.zeros(partial.junctions, np.int32)
+    chosen = set()
+    for network in (two_plans, partial):
+        library = PlanLibrary(network)
+        for look in range(3):
+            library.update(1_000_000 * look, flow, area)
+        chosen.add(int(library.program[0]))
+        assert network is two_plans or library.program[0] != 1
+    assert 1 in chosen
 
 
 # ---- all of it ----

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import networks
-from tests.stream_cases import plain_junction
+from tests.stream_cases import pair_in_a_row, plain_junction
 from tests.test_cosmos import traffic
 from topis.control.actuated import Actuated
 from topis.control.adaptive import Adaptive, AdaptiveSettings
@@ -82,11 +82,12 @@ def test_reasons_are_read_as_they_were_given(
 
 
 def showing(network: Network, *, stage: int, green_s: int, now_s: int) -> SignalState:
-    """One junction that has shown a stage for a while; -1: between stages."""
+    """Junctions that have shown a stage of theirs for a while; -1: between stages."""
+    first = network.junction_stage_ptr[:-1]
     return SignalState(
-        stage=np.array([stage], np.int32),
-        coming=np.array([-1 if stage >= 0 else 0], np.int32),
-        since_ms=np.array([1000 * (now_s - green_s)], np.int64),
+        stage=(first + stage if stage >= 0 else np.full_like(first, -1)),
+        coming=(np.full_like(first, -1) if stage >= 0 else first.copy()),
+        since_ms=np.full(network.junctions, 1000 * (now_s - green_s), np.int64),
         group_code=np.zeros(network.groups, np.uint8),
         group_since_ms=np.zeros(network.groups, np.int64),
     )
@@ -119,6 +120,29 @@ def test_adaptive_says_what_decided(
     reasons = adaptive.reasons()
     assert Why(int(reasons.why[0])) == expected
     assert reasons.weighed[0] == (expected in (Why.LEAST_COST, Why.AROUND_PLAN))
+
+
+@pytest.mark.parametrize(("confidence", "known"), [(1.0, True), (0.1, False)])
+def test_who_goes_by_gaps_tells_its_neighbours_no_plan(confidence: float, known: bool) -> None:
+    """What waits at the first of two junctions is news to the second only if it is seen."""
+    network = pair_in_a_row()
+    costs = []
+    for queue_veh in (2.0, 12.0):
+        adaptive = Adaptive(network, AdaptiveSettings(free=1.0))
+        for second in range(4):
+            state = traffic(network, 1000 * second, 0.1, 3.0)
+            state.confidence[:3] = confidence
+            state.queue_veh[0] = queue_veh
+            state.vehicles_veh[:] = state.queue_veh
+            signals = showing(network, stage=0, green_s=40, now_s=second)
+            # Who comes from the first finds red at the second.
+            signals.stage[1] += 1
+            adaptive.decide(state, signals)
+        reasons = adaptive.reasons()
+        assert reasons.weighed.tolist() == [known, True]
+        costs.append(reasons.value[network.stage_junction == 1].tolist())
+    assert all(cost > 0.0 for cost in costs[0])
+    assert (costs[0] != costs[1]) == known
 
 
 def test_the_longest_wait_is_named_as_the_reason() -> None:

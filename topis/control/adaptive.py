@@ -188,14 +188,15 @@ class Adaptive:
         least_s = self._streams.min_green_s[shown]
         ripe = steady & (green_s >= least_s)
         by_plan = self._frame.by_plan
-        due = ripe & ~by_plan & ((green_s - least_s) % int(self._set.interval_s) == 0)
+        blind = self._blind(state)
+        # Who goes by gaps or by plan tells its neighbours nothing of a search's plans.
+        due = ripe & ~by_plan & ~blind & ((green_s - least_s) % int(self._set.interval_s) == 0)
         self._target = np.where(signals.coming >= 0, signals.coming, self._target)
         self._target = np.where(self._target < 0, shown, self._target)
         which = np.flatnonzero(due).astype(np.int32)
         # Also where nobody decides: pockets fill meanwhile, and that is watched.
         self._decide(which, local, green_s, state, signals)
         self._target[which] = self._low[which] + self._choice[which]
-        blind = self._blind(state)
         self._steady, self._ripe, self._due, self._unseen = steady, ripe, due, blind
         if blind.any():
             # A search on guessed queues starves whom it does not see; gap-out does not.
@@ -225,7 +226,7 @@ class Adaptive:
         )  # fmt: skip
         following = np.where(self._next_stage >= 0, self._low + self._next_stage, -1)
         return Reasons(
-            why.astype(np.uint8), self._due & ~self._unseen, following.astype(np.int32),
+            why.astype(np.uint8), self._due, following.astype(np.int32),
             self._extend_s, self._stage_cost, self._stage_bound,
         )  # fmt: skip
 

@@ -145,6 +145,9 @@ class Gating:
     def _regulate(self, state: TrafficState) -> None:
         vehicles = np.minimum(zero_if_unknown(state.vehicles_veh)[self._lanes], self._storage_veh)
         number: F8 = np.bincount(self._of_lane, vehicles, minlength=self.count).astype(np.float64)
+        if not self._seen.any():
+            # Who was there before the first count has not come in the last minute.
+            self._last_veh = number
         step = np.clip(number / self._room_veh / MOST_FILL * CLASSES, 0, CLASSES - 1)
         at = np.arange(self.count), step.astype(np.int64)
         seen = self._seen[at] > 0

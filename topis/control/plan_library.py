@@ -3,12 +3,14 @@
 Programs of one name across the junctions of a sub-area are one plan of it (night, morning, ...).
 Every quarter of an hour the plan with the least HCM delay at the flows of the hour is looked for;
 flows that nobody counts are what probes and the balance of the roads tell. A change of plan costs
-a transition, in which offsets are on the way: it must gain more until the next look.
+a transition, in which offsets are on the way: it must gain more until the next look. A program that
+leaves out an approach or a crossing which another serves is not changed to.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,7 @@ from topis.control.service import (
     service_table,
 )
 from topis.control.timeline import ALL, Some, plan_commands
+from topis.model.lamp import is_green
 from topis.model.network import NOT_MOTOR, Network
 from topis.units import MS_PER_S, to_ms
 
@@ -61,9 +64,10 @@ class PlanLibrary:
         self._plans = _Plans(cycle_s, offset_s, command)
         self._owner = owner
         self._names, name = np.unique(np.array(network.program_ids), return_inverse=True)
-        # Number of each junction's program of each name, -1 if it has none.
+        # Number of each junction's program of each name, -1 if it has none to change to.
         self._of_name = np.full((network.junctions, len(self._names)), -1, dtype=np.int32)
-        self._of_name[owner, name] = np.arange(count)
+        whole = _whole(network, owner)
+        self._of_name[owner[whole], name[whole]] = np.flatnonzero(whole)
         self.program: I4 = network.junction_program.astype(np.int32).copy()
         self._green_s = _greens(network, owner)
         self._next_ms: int | None = None
@@ -131,6 +135,17 @@ class PlanLibrary:
         owner = network.link_junction[network.lane_link[lanes]]
         traffic = np.bincount(owner, flow_vps[lanes], minlength=network.junctions)
         return np.asarray(traffic * lasts_s * more_s, dtype=np.float64)
+
+
+def _whole(network: Network, owner: I4) -> NDArray[np.bool_]:
+    """Programs that give green to every group another of their junction does, bool[programs]."""
+    greens = [
+        np.array([is_green(network.stage_codes(stage)) for stage in steps.tolist()]).any(axis=0)
+        for steps in np.split(network.program_stage, network.program_stage_ptr[1:-1])
+    ]
+    ptr = network.junction_program_ptr
+    of_any = [np.any(greens[first:last], axis=0) for first, last in pairwise(ptr)]
+    return np.array([(green >= of_any[j]).all() for green, j in zip(greens, owner, strict=True)])
 
 
 def _greens(network: Network, owner: I4) -> F8:

@@ -40,11 +40,16 @@ def cut_district(folder: Path, district: int, out: Path, signals: int | None, se
     Raises
     ------
     InputError
-        No city there, or no such district in it.
+        No city there, no such district in it, or ``out`` is the city itself.
     SumoError
         netconvert is missing or failed.
     """
     modes = _modes(folder)
+    if out.resolve() == folder.resolve():
+        raise InputError.at(f"--out {out}", "is the city itself", "name another folder")
+    for name in (files.TIMES, files.STOPS, files.ROUTES, files.BUSES):
+        if not (folder / name).is_file():
+            raise InputError.at(folder / name, "no such file", "build the city again")
     raw = read_network(folder / files.NET)
     kept = _nearest(raw, folder, district, modes, signals)
     edges = _edges(raw, kept)
@@ -53,8 +58,6 @@ def cut_district(folder: Path, district: int, out: Path, signals: int | None, se
     time_s, parts = _times(folder), set(edges)
     stops = _cut_stops(folder / files.STOPS, out / files.STOPS, parts)
     for name in (files.ROUTES, files.BUSES):
-        if not (folder / name).is_file():
-            raise InputError.at(folder / name, "no such file", "build the city with its demand")
         found = sorted(_cut_routes(folder / name, parts, time_s, stops))
         write_routes(out / name, (line for _, _, line in found))
     files.write_configs(out, seed)
