@@ -1,7 +1,7 @@
 """A day of ticks of a whole city: how long each took, and what memory the process held.
 
 Usage: python bench/city_day.py CITY OUT [--hours 24] [--begin 0] [--controller city]
-           [--threads 1]
+           [--threads 1] [--at-most SECONDS]
 
 CITY is a folder of `topis city build`. OUT gets day.json (by hour: ticks, percentiles of their
 time, records, resident memory) and day.png (histogram of tick times, memory by hour). A tick is
@@ -100,8 +100,10 @@ def draw(watch: Watch, path: Path) -> None:
     left.set_title(f"{len(ticks):,} ticks of a second")
     left.legend()
     hours = [row["until_h"] for row in watch.hours]
-    right.plot(hours, [row["resident_mb"] for row in watch.hours], marker="o", color="#41ab5d")
-    right.set(xlabel="hour of the day", ylabel="resident memory (MB)", ylim=(0, None))
+    resident = [row["resident_mb"] for row in watch.hours]
+    right.plot(hours, resident, marker="o", color="#41ab5d")
+    right.set(xlabel="hour of the day", ylabel="resident memory (MB)")
+    right.set_ylim(0, 1.1 * max(resident, default=1.0))
     figure.savefig(path, dpi=130)
 
 
