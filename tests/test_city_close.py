@@ -153,6 +153,7 @@ def test_bridges_and_edges_are_closed_together(city: Path) -> None:
         (("--bridge", 1, "--until", "nan"), "is not after --from"),
         (("--bridge", 1, "--from", "nan"), "is not after --from"),
         (("--bridge", 1, "--until", "inf"), "is not after --from"),
+        (("--bridge", 1, "--from=-inf"), "is not after --from"),
         (("--bridge", 1, "--out", "city"), "is the city itself"),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests import networks
 from tests.scenario_files import make_net, topis, write_config, write_demand
 from tests.test_cosmos import nothing, traffic
 from topis.control.areas import (
@@ -347,6 +348,10 @@ def test_a_plan_that_leaves_out_a_street_is_not_changed_to(two_plans: Network) -
         chosen.add(int(library.program[0]))
         assert network is two_plans or library.program[0] != 1
     assert 1 in chosen
+
+
+def test_without_signals_there_are_no_plans() -> None:
+    assert not len(PlanLibrary(networks.build([])).program)
 
 
 # ---- all of it ----

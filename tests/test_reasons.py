@@ -145,6 +145,20 @@ def test_who_goes_by_gaps_tells_its_neighbours_no_plan(confidence: float, known:
     assert (costs[0] != costs[1]) == known
 
 
+def test_who_goes_by_gaps_means_nothing_it_meant_before() -> None:
+    network = networks.build([plain_junction("GGrr", "rrGG")])
+    adaptive = Adaptive(network, AdaptiveSettings(free=1.0))
+    following = []
+    for second, confidence in enumerate((1.0, 0.1)):
+        state = traffic(network, 1000 * second, 0.1, 3.0)
+        state.vehicles_veh[:] = state.queue_veh
+        state.confidence[:] = confidence
+        adaptive.decide(state, showing(network, stage=0, green_s=40, now_s=second))
+        following.append(int(adaptive.reasons().next_stage[0]))
+    assert following[0] >= 0
+    assert following[1] == -1
+
+
 def test_the_longest_wait_is_named_as_the_reason() -> None:
     network = networks.build([plain_junction("GGrr", "rrGG")])
     lanes = network.approach_lanes

@@ -224,7 +224,9 @@ class Adaptive:
             ],
             Why.LEAST_COST,
         )  # fmt: skip
-        following = np.where(self._next_stage >= 0, self._low + self._next_stage, -1)
+        # What was meant before others took over is meant no more.
+        meant = (self._next_stage >= 0) & ~self._unseen & ~self._frame.by_plan
+        following = np.where(meant, self._low + self._next_stage, -1)
         return Reasons(
             why.astype(np.uint8), self._due, following.astype(np.int32),
             self._extend_s, self._stage_cost, self._stage_bound,

@@ -139,13 +139,16 @@ class PlanLibrary:
 
 def _whole(network: Network, owner: I4) -> NDArray[np.bool_]:
     """Programs that give green to every group another of their junction does, bool[programs]."""
+    ptr, stage = network.program_stage_ptr, network.program_stage
     greens = [
-        np.array([is_green(network.stage_codes(stage)) for stage in steps.tolist()]).any(axis=0)
-        for steps in np.split(network.program_stage, network.program_stage_ptr[1:-1])
+        np.any([is_green(network.stage_codes(k)) for k in stage[first:last].tolist()], axis=0)
+        for first, last in pairwise(ptr)
     ]
-    ptr = network.junction_program_ptr
-    of_any = [np.any(greens[first:last], axis=0) for first, last in pairwise(ptr)]
-    return np.array([(green >= of_any[j]).all() for green, j in zip(greens, owner, strict=True)])
+    of_any = [
+        np.any(greens[first:last], axis=0) for first, last in pairwise(network.junction_program_ptr)
+    ]
+    whole = [(green >= of_any[j]).all() for green, j in zip(greens, owner, strict=True)]
+    return np.array(whole, dtype=bool)
 
 
 def _greens(network: Network, owner: I4) -> F8:

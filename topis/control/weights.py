@@ -15,7 +15,7 @@ from topis.units import JAM_SPACING_M
 SPILL_FROM = 0.8
 SPILL_VEH = 5.0
 #: A lane that begins where one upstream parts in two: filled from this share on it comes near to
-#: blocking that one, and with it the traffic of the lanes beside it.
+#: blocking that one, and with it the traffic of the lanes beside it. It holds at least so many.
 POCKET_FROM = 0.3
 POCKET_VEH = 5.0
 #: A queue has gone when there are fewer vehicles than this.

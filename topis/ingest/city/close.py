@@ -96,7 +96,7 @@ def close_edges(
         raise InputError.at(folder, "has no .sumocfg", "build the city with its demand")
     if out.resolve() == folder.resolve():
         raise InputError.at(f"--out {out}", "is the city itself", "name another folder")
-    if not from_s < until_s < math.inf:
+    if not -math.inf < from_s < until_s < math.inf:
         raise InputError.at(
             f"--until {until_s:g}", f"is not after --from {from_s:g}", "give seconds of the day"
         )
